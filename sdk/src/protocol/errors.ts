@@ -1,0 +1,107 @@
+/**
+ * The one table of errors. Everything that a client can be told went wrong is a row here: its stable
+ * code, the HTTP status, the WebSocket close code where the connection ends with it, and whether the
+ * same request may succeed later. Both sides derive from this table; nobody matches on texts.
+ */
+
+interface ErrorRow {
+  readonly status: number
+  /** Close code of a WebSocket that ends for this reason; most errors leave it open. */
+  readonly close?: number
+  /** The same request, unchanged, may succeed later. */
+  readonly retryable: boolean
+  readonly title: string
+}
+
+export const ERRORS = {
+  invalid_argument: { status: 400, close: 4400, retryable: false, title: 'Invalid argument' },
+  filter_invalid: { status: 400, retryable: false, title: 'The filter does not compile' },
+  unauthenticated: { status: 401, close: 4401, retryable: false, title: 'Not authenticated' },
+  permission_denied: { status: 403, close: 4403, retryable: false, title: 'Not permitted' },
+  topic_not_found: { status: 404, close: 4404, retryable: false, title: 'No such topic' },
+  subscription_not_found: { status: 404, close: 4404, retryable: false, title: 'No such subscription' },
+  partition_not_found: { status: 404, close: 4404, retryable: false, title: 'No such partition' },
+  not_found: { status: 404, retryable: false, title: 'No such resource' },
+  method_not_allowed: { status: 405, retryable: false, title: 'Method not allowed' },
+  conflict: { status: 409, retryable: false, title: 'Conflict' },
+  subscription_busy: { status: 409, close: 4409, retryable: true, title: 'The subscription has a consumer' },
+  message_too_large: { status: 413, close: 4413, retryable: false, title: 'Message too large' },
+  unsupported_media_type: { status: 415, retryable: false, title: 'Unsupported media type' },
+  offset_out_of_range: { status: 416, retryable: false, title: 'Offset out of range' },
+  rate_limited: { status: 429, retryable: true, title: 'Rate limited' },
+  internal: { status: 500, retryable: false, title: 'Internal error' },
+  overloaded: { status: 503, retryable: true, title: 'Overloaded' },
+  not_enough_replicas: { status: 503, retryable: true, title: 'Not enough replicas' },
+  no_leader: { status: 503, close: 4421, retryable: true, title: 'No leader' },
+  storage_full: { status: 507, retryable: true, title: 'Storage full' },
+} as const satisfies Record<string, ErrorRow>
+
+export type ErrorCode = keyof typeof ERRORS
+
+/** Close codes that are no errors of the table: what happened to the other end. */
+export const CLOSE = {
+  /** The subscription or its topic was deleted. */
+  deleted: 4410,
+  /** The broker is restarting: reconnect. */
+  restarting: 1012,
+  /** The consumer did not read what was sent for too long: reconnect. */
+  slow: 1013,
+} as const
+
+const BRAND = Symbol.for('tidings.error')
+
+/**
+ * The one error class of both sides. `code` is stable, `message` is written for the person who reads
+ * it (what was wrong, what to do), `cause` keeps what lay beneath.
+ */
+export class TidingsError extends Error {
+  readonly code: ErrorCode
+  /** Survives two copies of this package in one program, where `instanceof` does not. */
+  readonly [BRAND] = true
+
+  constructor(code: ErrorCode, detail: string, options?: { cause?: unknown }) {
+    super(detail, options)
+    this.name = 'TidingsError'
+    this.code = code
+  }
+
+  get status(): number {
+    return ERRORS[this.code].status
+  }
+
+  get retryable(): boolean {
+    return ERRORS[this.code].retryable
+  }
+
+  /** Close code for a WebSocket that cannot go on after this error. */
+  get closeCode(): number {
+    const row: ErrorRow = ERRORS[this.code]
+    return row.close ?? 4400
+  }
+
+  static is(value: unknown): value is TidingsError {
+    return typeof value === 'object' && value !== null && BRAND in value
+  }
+
+  /** Any thrown value as a TidingsError: itself when it is one, else `internal` with the cause kept. */
+  static from(value: unknown): TidingsError {
+    if (TidingsError.is(value)) return value
+    return new TidingsError('internal', 'something went wrong inside the broker', { cause: value })
+  }
+}
+
+/** The body of every error answer (RFC 9457, `application/problem+json`). */
+export interface Problem {
+  type: string
+  title: string
+  status: number
+  detail: string
+  code: ErrorCode
+}
+
+export const PROBLEM_CONTENT_TYPE = 'application/problem+json'
+
+export function problemOf(error: TidingsError): Problem {
+  const { status, title } = ERRORS[error.code]
+  return { type: `urn:tidings:error:${error.code}`, title, status, detail: error.message, code: error.code }
+}

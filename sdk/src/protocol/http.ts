@@ -1,0 +1,23 @@
+/**
+ * Names of the HTTP surface that both sides spell: request headers of a publish and the headers of a
+ * message that travel under their own names.
+ */
+
+export const HEADER = {
+  key: 'tidings-key',
+  partition: 'tidings-partition',
+  idempotencyKey: 'idempotency-key',
+  delayMs: 'tidings-delay-ms',
+  deliverAt: 'tidings-deliver-at',
+  ttlMs: 'tidings-ttl-ms',
+} as const
+
+/** `Tidings-Header-<Name>: value` is kept as the message header `<name>`. */
+export const MESSAGE_HEADER_PREFIX = 'tidings-header-'
+
+/** Request headers that are kept with the message under their own names. */
+export const KEPT_HEADERS: readonly string[] = ['traceparent', 'tracestate', 'baggage']
+/** CloudEvents attributes in binary mode, kept likewise. */
+export const CLOUDEVENTS_PREFIX = 'ce-'
+
+export const NDJSON_CONTENT_TYPE = 'application/x-ndjson'

@@ -1,0 +1,10 @@
+/** The protocol subpath's public list: everything on which broker and client must agree. */
+export * from './errors.ts'
+export * from './frames.ts'
+export * from './http.ts'
+export * from './limits.ts'
+export * from './message.ts'
+export * from './partitioner.ts'
+export * from './record.ts'
+export * from './subscription.ts'
+export * from './version.ts'

@@ -1,0 +1,57 @@
+/**
+ * Every bound that both sides share, and the grammar of names. A bound on something that grows from
+ * outside belongs here or in the broker's configuration, never inline.
+ */
+import { TidingsError } from './errors.ts'
+
+export const LIMITS = {
+  /** UTF-8 bytes of a message key. */
+  keyBytes: 1024,
+  /** UTF-8 bytes of an Idempotency-Key. */
+  idempotencyKeyBytes: 255,
+  /** Headers a message may carry, and their bytes (names and values) together. */
+  headerCount: 64,
+  headersBytes: 16_384,
+  contentTypeBytes: 255,
+  /** Default of a topic's `maxMessageBytes`; the configurable ceiling is the broker's. */
+  messageBytes: 1_048_576,
+  messageBytesCeiling: 64 * 1_048_576,
+  partitions: 1024,
+  segmentBytesFloor: 4096,
+  /** Entries of one batch request, and bytes of its body. */
+  batchCount: 100_000,
+  batchBytes: 64 * 1_048_576,
+  /** Most messages of one pull or read. */
+  pullCount: 10_000,
+  pullWaitMs: 60_000,
+  readCount: 10_000,
+  /** Bytes of one frame from a client, and ids in it. */
+  frameBytes: 1_048_576,
+  idsPerFrame: 10_000,
+  prefetch: 100_000,
+  maxUnacked: 1_000_000,
+  weight: 1000,
+  consumerNameBytes: 200,
+  reasonBytes: 1024,
+  /** Longest ack deadline, delay or extension: 24 days, what a timer can hold. */
+  delayMs: 2_147_483_647,
+} as const
+
+export const DEFAULT_PREFETCH = 256
+export const DEFAULT_PULL_COUNT = 100
+export const DEFAULT_READ_COUNT = 100
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._~-]{0,199}$/
+
+/** The name of a topic or subscription, or `invalid_argument` that says why not. */
+export function checkName(kind: 'topic' | 'subscription', name: string): string {
+  if (NAME.test(name)) return name
+  const shown = JSON.stringify(name.length > 60 ? `${name.slice(0, 60)}…` : name)
+  if (name.startsWith('_')) {
+    throw new TidingsError('invalid_argument', `${kind} name ${shown}: names that start with "_" are the broker's own`)
+  }
+  throw new TidingsError(
+    'invalid_argument',
+    `${kind} name ${shown}: use 1 to 200 of A-Z a-z 0-9 . _ ~ - and start with a letter or digit`,
+  )
+}

@@ -1,0 +1,49 @@
+/**
+ * The ports of time and chance, and the system's own: the only place where either is taken from the
+ * air. Everything else is handed a Clock and a Random, so that a test can drive them.
+ */
+import { randomBytes } from 'node:crypto'
+
+export interface Timer {
+  cancel(): void
+}
+
+export interface Clock {
+  /** Wall time, milliseconds since the epoch: for timestamps that users see, never for durations. */
+  now(): number
+  /** Milliseconds that never go back: for deadlines and durations. */
+  monotonic(): number
+  /** Calls `fire` once, `delayMs` from now at the earliest. A pending timer keeps no process alive. */
+  after(delayMs: number, fire: () => void): Timer
+}
+
+export interface Random {
+  /** A uniformly distributed integer from 0 to 2^32 - 1. */
+  uint32(): number
+  /** A name that nobody else has: 21 URL-safe characters, 126 bits. */
+  id(): string
+}
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  after(delayMs, fire) {
+    const handle = setTimeout(fire, delayMs)
+    handle.unref()
+    return { cancel: () => clearTimeout(handle) }
+  },
+}
+
+const ID_ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-'
+
+/** 21 characters of 6 bits each from any source of bytes. */
+export function idFrom(bytes: Uint8Array): string {
+  let id = ''
+  for (let i = 0; i < 21; i++) id += ID_ALPHABET[bytes[i]! & 63]
+  return id
+}
+
+export const systemRandom: Random = {
+  uint32: () => randomBytes(4).readUInt32BE(0),
+  id: () => idFrom(randomBytes(21)),
+}

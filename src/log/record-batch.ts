@@ -1,0 +1,147 @@
+/**
+ * The record batch: the unit on disk, in replication and in binary delivery. One batch is one Buffer,
+ * never decoded as a whole; this class reads fields in place. FORMAT.md holds the picture and the
+ * reasons. Integers are big-endian.
+ *
+ *    0  u32  magic "TDB1"
+ *    4  u32  length            bytes of the batch, header included
+ *    8  u32  header CRC        CRC-32 of bytes 12 to 80
+ *   12  u32  body CRC          CRC-32 of the body: the producer's, never computed again
+ *   16  u64  base offset       offset of the first record
+ *   24  u64  timestamp         milliseconds since the epoch, of every record in it
+ *   32  u64  durable position  bytes of this segment known to be synced when this batch was written
+ *   40  u32  partition tag     CRC-32 of "<topic id>-<partition>": finds misplaced files
+ *   44  u32  leader epoch
+ *   48  u32  count             records in the body
+ *   52  u32  offset span       next offset - base offset (count, until a compaction removes records)
+ *   56  u64  producer id       0: none
+ *   64  u16  producer epoch
+ *   66  u16  attributes        bit 0 has idempotency keys, bit 1 some record expires
+ *   68  u32  sequence          the producer's, of the first record
+ *   72  u64  0
+ *   80  body: the records
+ */
+import { crc32 } from 'node:zlib'
+import { getU64, putU64, recordEnd } from '@tidings/sdk/protocol'
+
+export const BATCH_MAGIC = 0x54444231
+export const BATCH_HEADER_BYTES = 80
+/** No batch is longer: checked before anything is allocated for it. */
+export const BATCH_BYTES_MAX = 128 * 1_048_576
+
+export const HAS_IDEMPOTENCY_KEYS = 1
+export const HAS_EXPIRY = 2
+
+/** What the broker stamps on a batch; the body and its CRC are the producer's. */
+export interface BatchStamp {
+  baseOffset: number
+  timestamp: number
+  durablePosition: number
+  partitionTag: number
+  leaderEpoch: number
+  count: number
+  attributes: number
+}
+
+/** Writes the header of a batch whose body already stands behind it in `bytes`. */
+export function stampBatch(bytes: Buffer, stamp: BatchStamp): void {
+  bytes.writeUInt32BE(BATCH_MAGIC, 0)
+  bytes.writeUInt32BE(bytes.length, 4)
+  bytes.writeUInt32BE(crc32(bytes.subarray(BATCH_HEADER_BYTES)), 12)
+  putU64(bytes, 16, stamp.baseOffset)
+  putU64(bytes, 24, stamp.timestamp)
+  putU64(bytes, 32, stamp.durablePosition)
+  bytes.writeUInt32BE(stamp.partitionTag, 40)
+  bytes.writeUInt32BE(stamp.leaderEpoch, 44)
+  bytes.writeUInt32BE(stamp.count, 48)
+  bytes.writeUInt32BE(stamp.count, 52)
+  putU64(bytes, 56, 0)
+  bytes.writeUInt16BE(0, 64)
+  bytes.writeUInt16BE(stamp.attributes, 66)
+  bytes.writeUInt32BE(0, 68)
+  putU64(bytes, 72, 0)
+  bytes.writeUInt32BE(crc32(bytes.subarray(12, BATCH_HEADER_BYTES)), 8)
+}
+
+export class RecordBatch {
+  /** The whole batch, header included. Never written to. */
+  readonly bytes: Buffer
+  readonly baseOffset: number
+  readonly count: number
+  /** The offset after the last record. */
+  readonly nextOffset: number
+  /** Milliseconds since the epoch, of every record. */
+  readonly timestamp: number
+  #positions: Int32Array | undefined
+  /** One JSON form of each record, made by whoever needs it first, shared by all who read it. */
+  readonly json: (string | undefined)[] = []
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes
+    this.baseOffset = getU64(bytes, 16)
+    this.count = bytes.readUInt32BE(48)
+    this.nextOffset = this.baseOffset + bytes.readUInt32BE(52)
+    this.timestamp = getU64(bytes, 24)
+  }
+
+  get attributes(): number {
+    return this.bytes.readUInt16BE(66)
+  }
+
+  get leaderEpoch(): number {
+    return this.bytes.readUInt32BE(44)
+  }
+
+  get partitionTag(): number {
+    return this.bytes.readUInt32BE(40)
+  }
+
+  get durablePosition(): number {
+    return getU64(this.bytes, 32)
+  }
+
+  /** Where the record of an offset begins in `bytes`; the offset must be in this batch. */
+  positionOf(offset: number): number {
+    this.#positions ??= this.#indexRecords()
+    return this.#positions[offset - this.baseOffset]!
+  }
+
+  #indexRecords(): Int32Array {
+    const positions = new Int32Array(this.count)
+    let at = BATCH_HEADER_BYTES
+    for (let i = 0; i < this.count; i++) {
+      positions[i] = at
+      at += 4 + this.bytes.readUInt32BE(at)
+    }
+    return positions
+  }
+}
+
+/** Why bytes are no batch, or the batch. `short`: more bytes are needed, `needed` from `at`. */
+export type BatchCheck =
+  | { kind: 'batch'; batch: RecordBatch }
+  | { kind: 'short'; needed: number }
+  | { kind: 'invalid'; reason: 'magic' | 'length' | 'header crc' | 'body crc' | 'records' }
+
+/** Checks the bytes from `at` as a whole batch: lengths first, then both CRCs, then every record. */
+export function checkBatch(bytes: Buffer, at: number): BatchCheck {
+  if (bytes.length - at < BATCH_HEADER_BYTES) return { kind: 'short', needed: BATCH_HEADER_BYTES }
+  if (bytes.readUInt32BE(at) !== BATCH_MAGIC) return { kind: 'invalid', reason: 'magic' }
+  const length = bytes.readUInt32BE(at + 4)
+  if (length < BATCH_HEADER_BYTES || length > BATCH_BYTES_MAX) return { kind: 'invalid', reason: 'length' }
+  const headerEnd = at + BATCH_HEADER_BYTES
+  if (crc32(bytes.subarray(at + 12, headerEnd)) !== bytes.readUInt32BE(at + 8)) {
+    return { kind: 'invalid', reason: 'header crc' }
+  }
+  if (bytes.length - at < length) return { kind: 'short', needed: length }
+  const batch = new RecordBatch(bytes.subarray(at, at + length))
+  if (crc32(bytes.subarray(headerEnd, at + length)) !== bytes.readUInt32BE(at + 12)) {
+    return { kind: 'invalid', reason: 'body crc' }
+  }
+  let position = BATCH_HEADER_BYTES
+  for (let i = 0; i < batch.count; i++) {
+    position = recordEnd(batch.bytes, position, length)
+    if (position === -1) return { kind: 'invalid', reason: 'records' }
+  }
+  return position === length ? { kind: 'batch', batch } : { kind: 'invalid', reason: 'records' }
+}
