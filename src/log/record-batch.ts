@@ -145,3 +145,13 @@ export function checkBatch(bytes: Buffer, at: number): BatchCheck {
   }
   return position === length ? { kind: 'batch', batch } : { kind: 'invalid', reason: 'records' }
 }
+
+/**
+ * The durable position in a batch header that stands at `at`, or null when none does: used behind a
+ * damaged place, where the body may be gone but the header still proves what was synced before it.
+ */
+export function checkBatchHeader(bytes: Buffer, at: number, tag: number): number | null {
+  if (bytes.length - at < BATCH_HEADER_BYTES) return null
+  if (crc32(bytes.subarray(at + 12, at + BATCH_HEADER_BYTES)) !== bytes.readUInt32BE(at + 8)) return null
+  return bytes.readUInt32BE(at + 40) === tag ? getU64(bytes, at + 32) : null
+}

@@ -1,0 +1,337 @@
+/**
+ * The ordered segments of one log: append to the active one, roll, read anywhere, let go of old ones.
+ * Bytes only; what they mean (data of a partition, acknowledgements) is the business of those above.
+ *
+ * Single writer: `prepare`, `write`, `rollback` come one after the other from one commit queue; `sync`
+ * may overlap a write. Readers may come at any time. An error that leaves a file's state unknown
+ * is for the caller to trip the latch on; `isFull` errors leave the log as it was.
+ */
+import type { Clock } from '../base/clock.ts'
+import { type Disk, parentOf, replaceFile } from '../base/disk.ts'
+import { TidingsError } from '@tidings/sdk/protocol'
+import type { BatchCache } from './batch-cache.ts'
+import { CHECKPOINT_FILE, encodeCheckpoint } from './format.ts'
+import { CorruptionError, type RecoveryReport, recoverLog } from './log-recovery.ts'
+import type { OpenSegments } from './open-segments.ts'
+import { checkBatch, type RecordBatch } from './record-batch.ts'
+import { type RetentionPolicy, startAfterRetention } from './retention.ts'
+import { Segment } from './segment.ts'
+
+/** What one cold read takes off the disk at least, where there is as much. */
+const READ_BYTES = 262_144
+
+export interface LogOptions {
+  disk: Disk
+  clock: Clock
+  directory: string
+  /** partitionTag of format.ts: whose log this is. */
+  tag: number
+  segmentBytes: number
+  cache: BatchCache
+  openSegments: OpenSegments
+}
+
+export interface SegmentInfo {
+  baseOffset: number
+  nextOffset: number
+  bytes: number
+  sealed: boolean
+}
+
+export class Log {
+  readonly directory: string
+  readonly tag: number
+  readonly cache: BatchCache
+  /** A segment is rolled when the next group would take it past this; an oversized group goes alone. */
+  segmentBytes: number
+  /** Offset after the last record on stable storage. */
+  durableOffset: number
+  readonly #disk: Disk
+  readonly #clock: Clock
+  readonly #openSegments: OpenSegments
+  #sealed: Segment[]
+  #active: Segment
+  #startOffset: number
+  #syncing: Promise<void> | null = null
+  /** Where a sequential reader goes on: offset → segment position. */
+  #hint: { offset: number; segment: Segment; position: number } | null = null
+  #checkpointed = ''
+
+  private constructor(options: LogOptions, sealed: Segment[], active: Segment, startOffset: number) {
+    this.#disk = options.disk
+    this.#clock = options.clock
+    this.directory = options.directory
+    this.tag = options.tag
+    this.segmentBytes = options.segmentBytes
+    this.cache = options.cache
+    this.#openSegments = options.openSegments
+    this.#sealed = sealed
+    this.#active = active
+    this.#startOffset = startOffset
+    this.durableOffset = active.nextOffset
+  }
+
+  /** A new, empty log in a new directory whose parent exists; its names are durable when it resolves. */
+  static async create(options: LogOptions): Promise<Log> {
+    const { disk, directory, tag } = options
+    await disk.makeDirectory(directory)
+    await disk.syncDirectory(parentOf(directory))
+    const active = await Segment.create(disk, directory, 0, tag, options.clock.now())
+    const log = new Log(options, [], active, 0)
+    await log.checkpoint()
+    return log
+  }
+
+  /** Recovers an existing log; throws CorruptionError when durable bytes are damaged or gone. */
+  static async open(options: LogOptions): Promise<{ log: Log; report: RecoveryReport }> {
+    const { sealed, active, startOffset, report } = await recoverLog(
+      options.disk,
+      options.directory,
+      options.tag,
+      options.clock.now(),
+    )
+    return { log: new Log(options, sealed, active, startOffset), report }
+  }
+
+  get startOffset(): number {
+    return this.#startOffset
+  }
+
+  /** Offset of the next record to be written. */
+  get nextOffset(): number {
+    return this.#active.nextOffset
+  }
+
+  /** Bytes of the active segment on stable storage: every batch is stamped with it. */
+  get durablePosition(): number {
+    return this.#active.durablePosition
+  }
+
+  get bytes(): number {
+    return this.#sealed.reduce((sum, segment) => sum + segment.size, this.#active.content.end)
+  }
+
+  /** Time of the newest message, 0 in an empty log: the next one is not older. */
+  get maxTimestamp(): number {
+    const newest = this.#active.content.isEmpty ? this.#sealed.at(-1) : this.#active
+    return newest?.content.maxTimestamp ?? 0
+  }
+
+  get leaderEpoch(): number {
+    const newest = this.#active.content.isEmpty ? this.#sealed.at(-1) : this.#active
+    return newest?.content.leaderEpoch ?? 0
+  }
+
+  segments(): SegmentInfo[] {
+    return [...this.#sealed, this.#active].map((segment) => ({
+      baseOffset: segment.baseOffset,
+      nextOffset: segment.nextOffset,
+      bytes: segment.sealed ? segment.size : segment.content.end,
+      sealed: segment.sealed,
+    }))
+  }
+
+  /** Bytes that still fit into the active segment; what an empty one takes has no bound. */
+  get room(): number {
+    return this.#active.content.isEmpty ? Number.POSITIVE_INFINITY : this.segmentBytes - this.#active.content.end
+  }
+
+  /** Makes the active segment ready for a group of so many bytes: rolls where it would not fit. */
+  async prepare(bytes: number): Promise<void> {
+    if (bytes > this.room) await this.roll()
+  }
+
+  /**
+   * Seals the active segment and begins the next. Everything in the old one is on stable storage
+   * before the new one exists, so that its mere existence proves the old one whole.
+   */
+  async roll(): Promise<void> {
+    await this.#syncing
+    const old = this.#active
+    if (old.content.isEmpty) return
+    if (this.durableOffset < old.nextOffset) await this.sync()
+    const next = await Segment.create(this.#disk, this.directory, old.nextOffset, this.tag, this.#clock.now())
+    await old.seal()
+    this.#sealed.push(old)
+    this.#active = next
+    this.#openSegments.opened(old)
+  }
+
+  /** Writes stamped batches to the end of the active segment, which `prepare` made ready. */
+  async write(bytes: Buffer, batches: readonly RecordBatch[]): Promise<void> {
+    await this.#active.write(bytes, batches)
+    for (const batch of batches) this.cache.append(batch)
+    if (bytes.length <= 65_536) this.#active.extendRunway(this.segmentBytes)
+  }
+
+  /** After `write` failed on a full disk: nothing of the group stays. */
+  async rollback(): Promise<void> {
+    await this.#active.rollback()
+  }
+
+  /** Everything written before the call is on stable storage when it resolves. One at a time. */
+  async sync(): Promise<void> {
+    const nextOffset = this.nextOffset
+    this.#syncing = this.#active.sync()
+    try {
+      await this.#syncing
+      this.durableOffset = Math.max(this.durableOffset, nextOffset)
+    } finally {
+      this.#syncing = null
+    }
+  }
+
+  /**
+   * The batch that holds the offset and what follows it in the same segment, `READ_BYTES` or more
+   * where there are as many; empty at the end. Every byte was checked against its CRC.
+   */
+  async read(offset: number): Promise<RecordBatch[]> {
+    if (offset < this.#startOffset) throw outOfRange(offset, this.#startOffset)
+    if (offset >= this.nextOffset) return []
+    const segment = this.#segmentOf(offset)
+    const hinted = this.#hint?.offset === offset && this.#hint.segment === segment ? this.#hint.position : null
+    let position = hinted ?? segment.content.index.positionOf(offset)
+    if (position === null) throw new CorruptionError(segment.path, null, `the index does not reach offset ${offset}`)
+    this.#openSegments.opened(segment)
+    let found: RecordBatch[] = []
+    while (found.length === 0 && position < segment.content.end) {
+      const stretch = await readBatches(segment, position)
+      found = stretch.batches.filter((batch) => batch.nextOffset > offset)
+      position = stretch.end
+    }
+    const last = found.at(-1)
+    if (last) this.#hint = { offset: last.nextOffset, segment, position }
+    return found
+  }
+
+  /** The first offset at or after a time, `nextOffset` when every message is older. */
+  async offsetAt(timestamp: number): Promise<number> {
+    const segments = [...this.#sealed, this.#active]
+    const segment = segments.find(({ content }) => !content.isEmpty && content.maxTimestamp >= timestamp)
+    if (!segment) return this.nextOffset
+    let position = segment.content.index.positionAt(timestamp) ?? segment.content.index.entries[0]!.position
+    while (position < segment.content.end) {
+      const { batches, end } = await readBatches(segment, position)
+      const found = batches.find((batch) => batch.timestamp >= timestamp)
+      if (found) return found.baseOffset
+      position = end
+    }
+    return segment.nextOffset
+  }
+
+  /** Batches from a time on that may carry idempotency keys; segments without any are not read. */
+  async *keyedSince(timestamp: number): AsyncGenerator<RecordBatch> {
+    for (const { content, baseOffset } of [...this.#sealed, this.#active]) {
+      if (content.isEmpty || !content.hasIdempotencyKeys || content.maxTimestamp < timestamp) continue
+      let offset = baseOffset
+      if (content.minTimestamp < timestamp) offset = Math.max(offset, await this.offsetAt(timestamp))
+      yield* this.#from(offset, content.nextOffset)
+    }
+  }
+
+  /** All batches, oldest first. */
+  async *all(): AsyncGenerator<RecordBatch> {
+    yield* this.#from(this.#startOffset, this.nextOffset)
+  }
+
+  async *#from(from: number, to: number): AsyncGenerator<RecordBatch> {
+    for (let offset = from; offset < to; ) {
+      const batches = await this.read(offset)
+      yield* batches
+      offset = batches.at(-1)?.nextOffset ?? to
+    }
+  }
+
+  /** Removes the sealed segments that the policy lets go. Answers whether the start has moved. */
+  async retain(policy: RetentionPolicy, now: number): Promise<boolean> {
+    const oldest = this.#active.content
+    if (policy.maxAgeMs !== null && !oldest.isEmpty && now - oldest.maxTimestamp > policy.maxAgeMs) await this.roll()
+    const sealed = this.#sealed.map((segment) => ({
+      baseOffset: segment.baseOffset,
+      nextOffset: segment.nextOffset,
+      bytes: segment.size,
+      maxTimestamp: segment.content.maxTimestamp,
+    }))
+    const start = startAfterRetention(policy, sealed, this.bytes, now)
+    return start !== null && this.removeBelow(start)
+  }
+
+  /**
+   * Removes the sealed segments that end at or before the offset. The new start is on stable storage
+   * before the first file goes (S8); files left behind by a crash are removed by the next recovery.
+   */
+  async removeBelow(offset: number): Promise<boolean> {
+    const going = this.#sealed.filter((segment) => segment.nextOffset <= offset)
+    if (going.length === 0) return false
+    this.#sealed = this.#sealed.slice(going.length)
+    this.#startOffset = this.#sealed[0]?.baseOffset ?? this.#active.baseOffset
+    if (this.#hint && this.#hint.offset < this.#startOffset) this.#hint = null
+    await this.checkpoint()
+    for (const segment of going) {
+      this.#openSegments.forget(segment)
+      await segment.remove()
+    }
+    return true
+  }
+
+  /**
+   * Records what is proven about this log. Written when the start moves, on a clean close and when the
+   * log has been idle: only then is there no later batch whose header would prove the last one.
+   */
+  async checkpoint(): Promise<void> {
+    const checkpoint = {
+      startOffset: this.#startOffset,
+      segmentBase: this.#active.baseOffset,
+      durablePosition: this.#active.durablePosition,
+    }
+    const mark = `${checkpoint.startOffset}/${checkpoint.segmentBase}/${checkpoint.durablePosition}`
+    if (mark === this.#checkpointed) return
+    await replaceFile(this.#disk, `${this.directory}/${CHECKPOINT_FILE}`, encodeCheckpoint(checkpoint))
+    this.#checkpointed = mark
+  }
+
+  async close(): Promise<void> {
+    for (const segment of [...this.#sealed, this.#active]) {
+      this.#openSegments.forget(segment)
+      await segment.close()
+    }
+  }
+
+  #segmentOf(offset: number): Segment {
+    if (offset >= this.#active.baseOffset) return this.#active
+    let low = 0
+    let high = this.#sealed.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (this.#sealed[middle]!.nextOffset <= offset) low = middle + 1
+      else high = middle
+    }
+    return this.#sealed[low]!
+  }
+}
+
+/** The whole batches of one large read, at least one, and where they end. Every byte is checked. */
+async function readBatches(segment: Segment, position: number): Promise<{ batches: RecordBatch[]; end: number }> {
+  for (let length = READ_BYTES; ; ) {
+    const bytes = await segment.read(position, length)
+    const batches: RecordBatch[] = []
+    let check = checkBatch(bytes, 0)
+    let at = 0
+    while (check.kind === 'batch') {
+      batches.push(check.batch)
+      at += check.batch.bytes.length
+      check = checkBatch(bytes, at)
+    }
+    if (batches.length > 0) return { batches, end: position + at }
+    if (check.kind === 'invalid') throw new CorruptionError(segment.path, position, `damaged batch (${check.reason})`)
+    if (check.needed <= length || position + check.needed > segment.content.end) {
+      throw new CorruptionError(segment.path, position, 'the file ends inside a batch')
+    }
+    length = check.needed
+  }
+}
+
+function outOfRange(offset: number, start: number): TidingsError {
+  return new TidingsError('offset_out_of_range', `offset ${offset} is no longer kept: the first one is ${start}`)
+}
+

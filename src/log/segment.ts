@@ -1,0 +1,191 @@
+/**
+ * One segment file: append to its end, read at a position, seal. Single writer (the log); readers go
+ * by position and never past what was written before they asked.
+ *
+ * Must stay true: bytes behind `content.end` are zeros or absent, so that a later scan finds nothing
+ * there; a write never overlaps a runway extension that is under way.
+ * The runway is space written ahead with zeros: an append into it changes no metadata of the file, so
+ * its sync need not commit any (measured: 0.12 against 0.20 ms).
+ */
+import { type Disk, type DiskFile, isFull, isMissing, parentOf } from '../base/disk.ts'
+import { encodeFooter, encodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentName } from './format.ts'
+import type { RecordBatch } from './record-batch.ts'
+import { SegmentContent } from './segment-content.ts'
+
+/** Zeros behind the header of a new segment, and in each extension of the runway. */
+const RUNWAY_FIRST_BYTES = 32_768
+const RUNWAY_STEP_BYTES = 262_144
+const ZEROS = Buffer.alloc(RUNWAY_STEP_BYTES)
+
+export class Segment {
+  readonly baseOffset: number
+  readonly path: string
+  readonly content: SegmentContent
+  sealed: boolean
+  /** Bytes known to be on stable storage. */
+  durablePosition: number
+  /** The file's size in bytes, runway or footer included. */
+  size: number
+  #file: Promise<DiskFile> | null
+  readonly #disk: Disk
+  /** A runway extension under way; it never rejects: what went wrong fails the next write. */
+  #extension: Promise<void> | null = null
+  #extensionFailure: Error | null = null
+  #reads = 0
+  #awaitingIdle: (() => void)[] = []
+
+  constructor(disk: Disk, path: string, baseOffset: number, content: SegmentContent, file: DiskFile | null) {
+    this.#disk = disk
+    this.path = path
+    this.baseOffset = baseOffset
+    this.content = content
+    this.#file = file && Promise.resolve(file)
+    this.sealed = false
+    this.size = content.end
+    this.durablePosition = 0
+  }
+
+  /** A new empty segment, its header and its name on stable storage. A half-made one is removed again. */
+  static async create(disk: Disk, directory: string, baseOffset: number, tag: number, createdAt: number): Promise<Segment> {
+    const path = `${directory}/${segmentName(baseOffset)}`
+    const file = await disk.open(path, 'create')
+    try {
+      const runway = Buffer.alloc(SEGMENT_HEADER_BYTES + RUNWAY_FIRST_BYTES)
+      encodeSegmentHeader(baseOffset, createdAt, tag).copy(runway)
+      await file.write(0, runway)
+      await file.sync()
+      await disk.syncDirectory(directory)
+    } catch (error) {
+      await file.close()
+      if (isFull(error)) await disk.remove(path)
+      throw error
+    }
+    const segment = new Segment(disk, path, baseOffset, new SegmentContent(baseOffset), file)
+    segment.size = SEGMENT_HEADER_BYTES + RUNWAY_FIRST_BYTES
+    segment.durablePosition = SEGMENT_HEADER_BYTES
+    return segment
+  }
+
+  get nextOffset(): number {
+    return this.content.nextOffset
+  }
+
+  #open(): Promise<DiskFile> {
+    this.#file ??= this.#disk.open(this.path, this.sealed ? 'read' : 'edit').catch((error: unknown) => {
+      this.#file = null
+      throw error
+    })
+    return this.#file
+  }
+
+  /** No read is under way: its file may be closed, to be opened again when needed. */
+  get isIdle(): boolean {
+    return this.#reads === 0
+  }
+
+  /** Writes a group of batches to the end. When it fails, call `rollback` or give up the segment. */
+  async write(bytes: Buffer, batches: readonly RecordBatch[]): Promise<void> {
+    const position = this.content.end
+    if (position + bytes.length > this.size) await this.#extension
+    if (this.#extensionFailure) throw this.#extensionFailure
+    const file = await this.#open()
+    await file.write(position, bytes)
+    this.size = Math.max(this.size, position + bytes.length)
+    for (const batch of batches) this.content.add(batch)
+  }
+
+  /** After a failed write (disk full): nothing of it stays. Throws when that cannot be proven. */
+  async rollback(): Promise<void> {
+    const file = await this.#open()
+    await this.#extension
+    await file.truncate(this.content.end)
+    this.size = await file.size()
+    if (this.size !== this.content.end) throw new Error(`${this.path}: cut to ${this.content.end}, but has ${this.size} bytes`)
+  }
+
+  /** Everything written before the call is on stable storage when it resolves. */
+  async sync(): Promise<void> {
+    const written = this.content.end
+    const file = await this.#open()
+    await file.sync()
+    this.durablePosition = Math.max(this.durablePosition, written)
+  }
+
+  /** Makes sure that small appends find zeros ahead; a full disk only means that they do not. */
+  extendRunway(limit: number): void {
+    if (this.#extension || this.sealed) return
+    const from = this.size
+    const bytes = Math.min(RUNWAY_STEP_BYTES, limit - from)
+    if (bytes <= 0 || from - this.content.end > RUNWAY_STEP_BYTES / 2) return
+    this.#extension = this.#extend(from, bytes)
+      .catch((error: unknown) => {
+        this.#extensionFailure = error instanceof Error ? error : new Error(String(error))
+      })
+      .finally(() => {
+        this.#extension = null
+      })
+  }
+
+  async #extend(from: number, bytes: number): Promise<void> {
+    const file = await this.#open()
+    try {
+      await file.write(from, ZEROS.subarray(0, bytes))
+      this.size = from + bytes
+    } catch (error) {
+      if (!isFull(error)) throw error
+      await file.truncate(from)
+    }
+  }
+
+  /** Writes the footer behind the last batch; without room for it the segment stays whole but unsealed. */
+  async seal(): Promise<void> {
+    await this.#extension
+    const file = await this.#open()
+    const footer = encodeFooter(this.content.toFooter())
+    try {
+      await file.truncate(this.content.end)
+      this.size = this.content.end
+      await file.write(this.content.end, footer)
+      this.size += footer.length
+    } catch (error) {
+      if (!isFull(error)) throw error
+      await file.truncate(this.content.end)
+      this.size = this.content.end
+      return
+    }
+    await file.sync()
+    this.sealed = true
+    this.durablePosition = this.content.end
+  }
+
+  /** Bytes of the batches from a position on, never past the last batch. */
+  async read(position: number, length: number): Promise<Buffer> {
+    const end = this.content.end
+    if (position >= end) return Buffer.alloc(0)
+    this.#reads += 1
+    try {
+      return await (await this.#open()).read(position, Math.min(length, end - position))
+    } finally {
+      this.#reads -= 1
+      if (this.#reads === 0) for (const resolve of this.#awaitingIdle.splice(0)) resolve()
+    }
+  }
+
+  /** Closes the file once no read is under way; a later read opens it again. */
+  async close(): Promise<void> {
+    await this.#extension
+    while (this.#reads > 0) await new Promise<void>((resolve) => this.#awaitingIdle.push(resolve))
+    const file = this.#file
+    this.#file = null
+    await (await file)?.close()
+  }
+
+  /** Removes the file; durable once the directory is synced, which this does. */
+  async remove(): Promise<void> {
+    await this.close()
+    await this.#disk.remove(this.path).catch((error: unknown) => {
+      if (!isMissing(error)) throw error
+    })
+    await this.#disk.syncDirectory(parentOf(this.path))
+  }
+}
