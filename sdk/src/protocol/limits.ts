@@ -18,6 +18,9 @@ export const LIMITS = {
   messageBytesCeiling: 64 * 1_048_576,
   partitions: 1024,
   segmentBytesFloor: 4096,
+  segmentBytesCeiling: 1024 * 1_048_576,
+  /** Replicas of a partition that a topic may ask for. */
+  replicationFactor: 15,
   /** Entries of one batch request, and bytes of its body. */
   batchCount: 100_000,
   batchBytes: 64 * 1_048_576,

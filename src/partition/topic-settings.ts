@@ -1,0 +1,87 @@
+/**
+ * What a topic's settings become when a request asks to change them: a decision. The patch is the
+ * request's JSON body, unchecked; a key that it leaves out keeps its value (its default for a new
+ * topic). The result is always a complete, valid and fresh object; anything else is `invalid_argument`,
+ * or `conflict` where the request is well formed but the topic that exists does not allow it.
+ */
+import { LIMITS, TidingsError, TOPIC_DEFAULTS, type TopicSettings } from '@tidings/sdk/protocol'
+import { booleanField, fieldsOf, integerField, nullable, oneOfField } from '../base/field.ts'
+
+const KEYS = Object.keys(TOPIC_DEFAULTS)
+const RETENTION_KEYS = Object.keys(TOPIC_DEFAULTS.retention)
+const DURABILITIES: readonly TopicSettings['durability'][] = ['fsync', 'buffered']
+
+/** The settings after the patch. `current` is null for a topic that does not exist yet. */
+export function mergeTopicSettings(current: TopicSettings | null, patch: unknown): TopicSettings {
+  const fields = fieldsOf('topic settings', patch === undefined ? {} : patch, KEYS)
+  const base = current ?? TOPIC_DEFAULTS
+  const integer = (key: IntegerKey, least: number, most: number): number =>
+    fields.has(key) ? integerField(key, fields.get(key), least, most) : base[key]
+  const settings: TopicSettings = {
+    partitions: integer('partitions', 1, LIMITS.partitions),
+    replicationFactor: integer('replicationFactor', 1, LIMITS.replicationFactor),
+    minInSyncReplicas: integer('minInSyncReplicas', 1, LIMITS.replicationFactor),
+    retention: mergeRetention(base.retention, fields.get('retention')),
+    durability: fields.has('durability')
+      ? oneOfField('durability', fields.get('durability'), DURABILITIES)
+      : base.durability,
+    maxMessageBytes: integer('maxMessageBytes', 1, LIMITS.messageBytesCeiling),
+    deduplicationWindowMs: integer('deduplicationWindowMs', 0, LIMITS.delayMs),
+    segmentBytes: integer('segmentBytes', LIMITS.segmentBytesFloor, LIMITS.segmentBytesCeiling),
+  }
+  if (settings.minInSyncReplicas > settings.replicationFactor) {
+    throw new TidingsError(
+      'invalid_argument',
+      `minInSyncReplicas: ${settings.minInSyncReplicas} is more than replicationFactor ${settings.replicationFactor}`,
+    )
+  }
+  refuseUnsupported(settings)
+  if (current && settings.partitions < current.partitions) {
+    throw new TidingsError(
+      'conflict',
+      `partitions: the topic has ${current.partitions} and partitions never shrink (asked for ${settings.partitions}); ` +
+        'publish to a new topic instead',
+    )
+  }
+  return settings
+}
+
+type IntegerKey =
+  | 'partitions'
+  | 'replicationFactor'
+  | 'minInSyncReplicas'
+  | 'maxMessageBytes'
+  | 'deduplicationWindowMs'
+  | 'segmentBytes'
+
+type Retention = TopicSettings['retention']
+
+function mergeRetention(base: Retention, patch: unknown): Retention {
+  if (patch === undefined) return { ...base }
+  const fields = fieldsOf('retention', patch, RETENTION_KEYS)
+  const bound = (key: 'maxAgeMs' | 'maxBytes'): number | null =>
+    fields.has(key)
+      ? nullable(fields.get(key), (value) => integerField(`retention.${key}`, value, 1, Number.MAX_SAFE_INTEGER))
+      : base[key]
+  return {
+    maxAgeMs: bound('maxAgeMs'),
+    maxBytes: bound('maxBytes'),
+    untilAcked: fields.has('untilAcked')
+      ? booleanField('retention.untilAcked', fields.get('untilAcked'))
+      : base.untilAcked,
+  }
+}
+
+/** What the contract names and this release cannot keep: better refused than silently not done. */
+function refuseUnsupported(settings: TopicSettings): void {
+  if (settings.replicationFactor > 1) {
+    throw notYet('replicationFactor', 'one broker holds one replica, so only 1')
+  }
+  if (settings.retention.untilAcked) {
+    throw notYet('retention.untilAcked', 'retention goes by age and size, so only false')
+  }
+}
+
+function notYet(path: string, why: string): TidingsError {
+  return new TidingsError('invalid_argument', `${path}: not in this release: ${why} is accepted`)
+}
