@@ -14,17 +14,17 @@ export interface SourceText {
 }
 
 const BEFORE_REGEX = /(?:^|[=(,:[!&|?{};+\-*%<>~^]|=>|\b(?:return|typeof|case|in|of|void|do|else|await|yield))\s*$/
-const IMPORT = /(?:\bfrom|\bimport)\s*\(?\s*\u0001(\d+)\u0001/g
+const IMPORT = /(?:\bfrom|\bimport)\s*\(?\s*\uE000(\d+)\uE000/g
 
 export function readSource(text: string): SourceText {
   const scanner = new Scanner(text)
   scanner.run()
   const imports: string[] = []
   for (const match of scanner.code.matchAll(IMPORT)) imports.push(scanner.strings[Number(match[1])]!)
-  return { code: scanner.code.replace(/\u0001\d+\u0001/g, "''"), strings: scanner.strings, imports }
+  return { code: scanner.code.replace(/\uE000\d+\uE000/g, "''"), strings: scanner.strings, imports }
 }
 
-/** Leaves `\1<index>\1` in the code where a string stood, so that imports can be read off it. */
+/** Leaves a marked index in the code where a string stood, so that imports can be read off it. */
 class Scanner {
   code = ''
   readonly strings: string[] = []
@@ -72,7 +72,7 @@ class Scanner {
   }
 
   #keep(from: number, to: number): void {
-    this.code += `\u0001${this.strings.length}\u0001`
+    this.code += `\uE000${this.strings.length}\uE000`
     const kept = this.#text.slice(from, to)
     this.strings.push(kept)
     this.code += kept.replace(/[^\n]/g, '')
