@@ -76,3 +76,18 @@ export function parseTimestamp(text: string): number | null {
   const time = Date.parse(text)
   return Number.isFinite(time) && time >= 0 ? time : null
 }
+
+let shownMs = Number.NaN
+let shownTime = ''
+
+/**
+ * RFC 3339, UTC, milliseconds. The last answer is kept: the records of one batch, and the receipts of
+ * one group commit, share their millisecond.
+ */
+export function formatTimestamp(ms: number): string {
+  if (ms !== shownMs) {
+    shownTime = new Date(ms).toISOString()
+    shownMs = ms
+  }
+  return shownTime
+}

@@ -1,0 +1,214 @@
+/**
+ * The Metrics port bound to Prometheus. Parts count into plain numbers here; the exposition is made
+ * when somebody asks for it, so that counting costs an addition. Labels are bounded: so many
+ * subscriptions by name, the rest together under "other". Owns the process's one event-loop delay
+ * monitor.
+ */
+import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { Metrics } from '../base/telemetry.ts'
+import type { Host } from '../cluster/host.ts'
+
+/** Subscriptions that are shown by name. */
+const NAMED_SUBSCRIPTIONS = 500
+const OTHER = 'other'
+
+/** What the server itself counts, beside the port. */
+export interface ServerMetrics extends Metrics {
+  /** A publish request was answered: `ok` or an error's code. */
+  published(code: string): void
+  consumerJoined(): void
+  consumerLeft(): void
+  /** The exposition, with the gauges of what the host serves at this moment. */
+  expose(host: Host): Promise<string>
+  readonly contentType: string
+  /** Stops the event-loop monitor. */
+  close(): void
+}
+
+class Prometheus implements ServerMetrics {
+  readonly #registry = new Registry()
+  readonly #loop: IntervalHistogram
+  readonly #published = new Map<string, number>()
+  readonly #returned = new Map<string, number>()
+  #records = 0
+  #bytes = 0
+  #delivered = 0
+  #redelivered = 0
+  #acknowledged = 0
+  #consumers = 0
+  readonly #syncs: Histogram
+  readonly #backlog: Gauge<'topic' | 'subscription'>
+  readonly #unacked: Gauge<'topic' | 'subscription'>
+  readonly #topics: Gauge
+  readonly #storedBytes: Gauge
+
+  constructor() {
+    this.#loop = monitorEventLoopDelay({ resolution: 10 })
+    this.#loop.enable()
+    const registers = [this.#registry]
+    this.#syncs = new Histogram({
+      name: 'tidings_fsync_seconds',
+      help: 'Time of one group commit: its write and its sync',
+      buckets: [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5],
+      registers,
+    })
+    this.#counters()
+    this.#gauges()
+    const labelNames = ['topic', 'subscription'] as const
+    this.#backlog = new Gauge({
+      name: 'tidings_subscription_backlog',
+      help: 'Messages not acknowledged, outstanding deliveries included',
+      labelNames,
+      registers,
+    })
+    this.#unacked = new Gauge({
+      name: 'tidings_subscription_unacked',
+      help: 'Deliveries that wait for their acknowledgement',
+      labelNames,
+      registers,
+    })
+    this.#topics = new Gauge({ name: 'tidings_topics', help: 'Topics', registers })
+    this.#storedBytes = new Gauge({ name: 'tidings_stored_bytes', help: 'Bytes of all partitions', registers })
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType
+  }
+
+  synced(ms: number, _bytes: number): void {
+    this.#syncs.observe(ms / 1000)
+  }
+
+  appended(records: number, bytes: number): void {
+    this.#records += records
+    this.#bytes += bytes
+  }
+
+  delivered(messages: number, redelivered: number): void {
+    this.#delivered += messages
+    this.#redelivered += redelivered
+  }
+
+  acknowledged(messages: number): void {
+    this.#acknowledged += messages
+  }
+
+  returned(reason: 'nack' | 'expired' | 'disconnected' | 'released', messages: number): void {
+    this.#returned.set(reason, (this.#returned.get(reason) ?? 0) + messages)
+  }
+
+  published(code: string): void {
+    this.#published.set(code, (this.#published.get(code) ?? 0) + 1)
+  }
+
+  consumerJoined(): void {
+    this.#consumers++
+  }
+
+  consumerLeft(): void {
+    this.#consumers--
+  }
+
+  expose(host: Host): Promise<string> {
+    this.#measure(host)
+    return this.#registry.metrics()
+  }
+
+  close(): void {
+    this.#loop.disable()
+  }
+
+  #counters(): void {
+    this.#labelled('tidings_publish_requests_total', 'Publish requests answered, by result', 'code', this.#published)
+    this.#labelled('tidings_returned_total', 'Deliveries that came back, by reason', 'reason', this.#returned)
+    this.#counter('tidings_appended_messages_total', 'Messages written to partitions', () => this.#records)
+    this.#counter('tidings_appended_bytes_total', 'Bytes written to partitions', () => this.#bytes)
+    this.#counter('tidings_delivered_total', 'Messages handed to consumers', () => this.#delivered)
+    this.#counter('tidings_redelivered_total', 'Of those, with an attempt above 1', () => this.#redelivered)
+    this.#counter('tidings_acknowledged_total', 'Messages acknowledged', () => this.#acknowledged)
+  }
+
+  #gauges(): void {
+    const registers = [this.#registry]
+    new Gauge({
+      name: 'tidings_consumers',
+      help: 'Connected consumers',
+      registers,
+      collect: setter(() => this.#consumers),
+    })
+    const loop = this.#loop
+    new Gauge({
+      name: 'tidings_event_loop_delay_seconds',
+      help: 'Delay of the event loop since the last scrape',
+      labelNames: ['quantile'],
+      registers,
+      collect() {
+        for (const percent of [50, 99, 100]) {
+          const ns = loop.percentile(percent)
+          this.set({ quantile: String(percent / 100) }, Number.isFinite(ns) ? ns / 1e9 : 0)
+        }
+        loop.reset()
+      },
+    })
+  }
+
+  #counter(name: string, help: string, read: () => number): void {
+    const registers = [this.#registry]
+    new Counter({
+      name,
+      help,
+      registers,
+      collect() {
+        this.reset()
+        this.inc(read())
+      },
+    })
+  }
+
+  #labelled(name: string, help: string, label: string, values: ReadonlyMap<string, number>): void {
+    const registers = [this.#registry]
+    new Counter({
+      name,
+      help,
+      labelNames: [label],
+      registers,
+      collect() {
+        this.reset()
+        for (const [value, count] of values) this.inc({ [label]: value }, count)
+      },
+    })
+  }
+
+  #measure(host: Host): void {
+    this.#backlog.reset()
+    this.#unacked.reset()
+    const topics = host.topics()
+    this.#topics.set(topics.length)
+    let bytes = 0
+    let named = 0
+    for (const topic of topics) {
+      for (const partition of topic.partitions) bytes += partition.bytes
+      for (const subscription of host.subscriptions(topic.name)) {
+        const { backlog, unacked } = subscription.state()
+        const labels =
+          named++ < NAMED_SUBSCRIPTIONS
+            ? { topic: topic.name, subscription: subscription.name }
+            : { topic: OTHER, subscription: OTHER }
+        this.#backlog.inc(labels, backlog)
+        this.#unacked.inc(labels, unacked)
+      }
+    }
+    this.#storedBytes.set(bytes)
+  }
+}
+
+function setter(read: () => number): (this: Gauge) => void {
+  return function collect() {
+    this.set(read())
+  }
+}
+
+export function createMetrics(): ServerMetrics {
+  return new Prometheus()
+}

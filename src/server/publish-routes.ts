@@ -1,0 +1,212 @@
+/**
+ * Publishing, single and in batches. The single publish is the hottest path of the broker, so it
+ * runs as the route's onRequest hook: its body is raw bytes of any type, and ending there spares it the
+ * framework's content-type machinery. No promise is made unless the topic has to be created.
+ * The answer leaves in the callback of `publish`, which comes when the message is durable.
+ */
+import { HEADER, LIMITS, NDJSON_CONTENT_TYPE, TidingsError, TOPIC_DEFAULTS, checkName, formatTimestamp } from '@tidings/sdk/protocol'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Clock } from '../base/clock.ts'
+import { InvariantError } from '../base/invariant.ts'
+import type { Logger } from '../base/telemetry.ts'
+import type { Host } from '../cluster/host.ts'
+import type { PublishInput, PublishReceipt, Topic } from '../partition/topic.ts'
+import { atEntry, type BatchEntries, parseJsonBatch, parseNdjsonBatch } from './batch-request.ts'
+import { answerEarly, BodyReader } from './body.ts'
+import { answerOf, errorOf, logInternal } from './problem.ts'
+import { parsePublishHeaders } from './publish-request.ts'
+
+export interface PublishParts {
+  host: Host
+  clock: Clock
+  logger: Logger
+  /** The broker's own bound on a message, whatever its topic allows. */
+  maxMessageBytes: number
+  /** What bodies that are still coming in may hold together. */
+  maxHeldBytes: number
+  isDraining(): boolean
+  /** Counts an answer: `ok` or the error's code. */
+  answered(code: string): void
+}
+
+interface TopicParams {
+  topic: string
+}
+
+export function publishRoutes(app: FastifyInstance, parts: PublishParts): void {
+  const edge = new PublishEdge(parts)
+  const unreached = (): never => {
+    throw new InvariantError('the publish hook answers')
+  }
+  app.post<{ Params: TopicParams }>('/v1/topics/:topic/messages', {
+    onRequest: (request, reply) => edge.single(request, reply),
+    handler: unreached,
+  })
+  app.post<{ Params: TopicParams }>('/v1/topics/:topic/messages/batch', {
+    onRequest: (request, reply) => edge.batch(request, reply),
+    handler: unreached,
+  })
+}
+
+class PublishEdge {
+  readonly #parts: PublishParts
+  readonly #bodies: BodyReader
+
+  constructor(parts: PublishParts) {
+    this.#parts = parts
+    this.#bodies = new BodyReader(parts.maxHeldBytes)
+  }
+
+  single(request: FastifyRequest<{ Params: TopicParams }>, reply: FastifyReply): void {
+    reply.hijack()
+    try {
+      this.#refuseWhileDraining()
+      const name = request.params.topic
+      const topic = this.#existing(name)
+      const input = parsePublishHeaders(request.raw.headers)
+      this.#bodies.read(request.raw, this.#limitBytes(topic), (error, body) => {
+        if (error) return this.#fail(reply, error)
+        input.value = body
+        this.#withTopic(topic, name, reply, (ready) => this.#publish(ready, input, reply))
+      })
+    } catch (error) {
+      this.#fail(reply, error)
+    }
+  }
+
+  batch(request: FastifyRequest<{ Params: TopicParams }>, reply: FastifyReply): void {
+    reply.hijack()
+    try {
+      this.#refuseWhileDraining()
+      const name = request.params.topic
+      const topic = this.#existing(name)
+      const parse = batchParser(request.raw.headers['content-type'])
+      refuseScheduling(request.raw.headers)
+      this.#bodies.read(request.raw, LIMITS.batchBytes, (error, body) => {
+        if (error) return this.#fail(reply, error)
+        try {
+          const entries = parse(body)
+          this.#withTopic(topic, name, reply, (ready) => this.#publishAll(ready, entries, reply))
+        } catch (thrown) {
+          this.#fail(reply, thrown)
+        }
+      })
+    } catch (error) {
+      this.#fail(reply, error)
+    }
+  }
+
+  #publish(topic: Topic, input: PublishInput, reply: FastifyReply): void {
+    topic.publish(input, (error, receipt) => {
+      if (error) return this.#fail(reply, error)
+      this.#answer(reply, receiptJson(topic.name, receipt!))
+    })
+  }
+
+  #publishAll(topic: Topic, entries: BatchEntries, reply: FastifyReply): void {
+    const { inputs } = entries
+    for (let i = 0; i < inputs.length; i++) {
+      try {
+        if (inputs[i]!.value.length > this.#parts.maxMessageBytes) {
+          throw new TidingsError('message_too_large', `the value is larger than ${this.#parts.maxMessageBytes} bytes`)
+        }
+        topic.check(inputs[i]!)
+      } catch (thrown) {
+        return this.#fail(reply, entryError(entries.place(i), errorOf(thrown)))
+      }
+    }
+    if (inputs.length === 0) return this.#answer(reply, '{"receipts":[]}')
+    topic.publishAll(inputs, (error, receipts) => {
+      if (error) return this.#fail(reply, error)
+      this.#answer(reply, receiptsJson(receipts!))
+    })
+  }
+
+  #existing(name: string): Topic | null {
+    try {
+      return this.#parts.host.topic(name)
+    } catch (error) {
+      if (!TidingsError.is(error) || error.code !== 'topic_not_found') throw error
+      checkName('topic', name)
+      return null
+    }
+  }
+
+  /** A topic that is missing comes into being only for a request that is otherwise in order. */
+  #withTopic(topic: Topic | null, name: string, reply: FastifyReply, use: (topic: Topic) => void): void {
+    const attempt = (ready: Topic): void => {
+      try {
+        use(ready)
+      } catch (error) {
+        this.#fail(reply, error)
+      }
+    }
+    if (topic) return attempt(topic)
+    this.#parts.host.ensureTopic(name).then(attempt, (error: unknown) => this.#fail(reply, error))
+  }
+
+  #limitBytes(topic: Topic | null): number {
+    return Math.min((topic?.settings ?? TOPIC_DEFAULTS).maxMessageBytes, this.#parts.maxMessageBytes)
+  }
+
+  #refuseWhileDraining(): void {
+    if (this.#parts.isDraining()) throw new TidingsError('overloaded', 'the broker is shutting down: try another or later')
+  }
+
+  #answer(reply: FastifyReply, text: string): void {
+    this.#parts.answered('ok')
+    // Receipts are ASCII, so their length is their bytes; without it the answer would go out chunked.
+    const headers = { 'content-type': 'application/json; charset=utf-8', 'content-length': text.length }
+    reply.raw.writeHead(200, headers)
+    reply.raw.end(text)
+  }
+
+  #fail(reply: FastifyReply, thrown: unknown): void {
+    const error = errorOf(thrown)
+    logInternal(error, this.#parts.logger)
+    this.#parts.answered(error.code)
+    if (reply.raw.headersSent || reply.raw.destroyed) return
+    answerEarly(reply.request.raw, reply.raw, answerOf(error), this.#parts.clock)
+  }
+}
+
+/** An entry that could never be stored makes the batch a bad one, whatever is wrong with it; only its size keeps its own code. */
+function entryError(place: string, error: TidingsError): TidingsError {
+  if (error.code !== 'partition_not_found') return atEntry(place, error)
+  return new TidingsError('invalid_argument', `${place}: ${error.message}`, { cause: error })
+}
+
+function batchParser(contentType: string | undefined): (body: Buffer) => BatchEntries {
+  const media = contentType?.split(';', 1)[0]?.trim().toLowerCase()
+  if (media === 'application/json') return parseJsonBatch
+  if (media === NDJSON_CONTENT_TYPE) return parseNdjsonBatch
+  throw new TidingsError('unsupported_media_type', `send a batch as application/json or ${NDJSON_CONTENT_TYPE}`)
+}
+
+/** Headers of a single publish that would be lost on a batch. */
+function refuseScheduling(headers: FastifyRequest['headers']): void {
+  for (const name of [HEADER.delayMs, HEADER.deliverAt]) {
+    if (headers[name] !== undefined) {
+      throw new TidingsError('invalid_argument', `${name}: scheduled messages are not in this release`)
+    }
+  }
+}
+
+function receiptJson(topic: string, receipt: PublishReceipt): string {
+  const { partition, offset } = receipt
+  return (
+    `{"topic":"${topic}","partition":${partition},"offset":${offset},"id":"${partition}:${offset}",` +
+    `"timestamp":"${formatTimestamp(receipt.timestamp)}"${receipt.duplicate ? ',"duplicate":true' : ''}}`
+  )
+}
+
+function receiptsJson(receipts: readonly PublishReceipt[]): string {
+  let text = '{"receipts":['
+  for (let i = 0; i < receipts.length; i++) {
+    const { partition, offset, duplicate } = receipts[i]!
+    text +=
+      `${i === 0 ? '' : ','}{"partition":${partition},"offset":${offset},"id":"${partition}:${offset}"` +
+      `${duplicate ? ',"duplicate":true}' : '}'}`
+  }
+  return `${text}]}`
+}

@@ -1,0 +1,113 @@
+/**
+ * Consuming over HTTP: pull, and the verbs on what pulls hold. An answer to `ack` and `reject` means that
+ * it is durable. A pull's answer is bounded in bytes: what does not fit is handed back uncounted.
+ */
+import { DEFAULT_PULL_COUNT, LIMITS, type MessageId, parseMessageId } from '@tidings/sdk/protocol'
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { Host } from '../cluster/host.ts'
+import type { Attachment, Delivery, Subscription } from '../subscription/subscription.ts'
+import { bodyObject, idsOf, invalid, type JsonObject, reasonOf, wholeNumber } from './json-request.ts'
+import { pulledJson } from './message-json.ts'
+import { type SubscriptionParams, subscriptionOf } from './subscription-routes.ts'
+
+/** Characters of one pull's answer after which no further message is added. */
+const ANSWER_CHARS_MAX = 32 * 1_048_576
+
+const JSON_CONTENT_TYPE = 'application/json; charset=utf-8'
+
+/** A verb: what its body may say, and what it does. The result is how many were settled. */
+interface Verb {
+  keys: readonly string[]
+  run(pulled: Attachment, body: JsonObject): number | Promise<number>
+}
+
+const VERBS: Readonly<Record<string, Verb>> = {
+  ack: { keys: ['ids', 'upTo', 'request'], run: ack },
+  nack: {
+    keys: ['ids', 'delayMs', 'reason', 'request'],
+    run: (pulled, body) => pulled.nack(idsOf(body), wholeNumber(body, 'delayMs', 0, LIMITS.delayMs), reasonOf(body)),
+  },
+  release: { keys: ['ids', 'request'], run: (pulled, body) => pulled.release(idsOf(body)) },
+  reject: {
+    keys: ['ids', 'reason', 'request'],
+    run: (pulled, body) => confirmed((done) => pulled.reject(idsOf(body), reasonOf(body), done)),
+  },
+  extend: {
+    keys: ['ids', 'ms', 'request'],
+    run(pulled, body) {
+      const ms = wholeNumber(body, 'ms', 0, LIMITS.delayMs)
+      if (ms === undefined) throw invalid('"ms" is missing')
+      return pulled.extend(idsOf(body), ms)
+    },
+  },
+}
+
+export function pullRoutes(app: FastifyInstance, host: Host): void {
+  const path = '/v1/topics/:topic/subscriptions/:name'
+
+  app.post<{ Params: SubscriptionParams }>(`${path}/pull`, async (request, reply) => {
+    const subscription = subscriptionOf(host, request.params)
+    const body = bodyObject(request.body, ['max', 'waitMs'])
+    const max = wholeNumber(body, 'max', 1, LIMITS.pullCount) ?? DEFAULT_PULL_COUNT
+    const waitMs = wholeNumber(body, 'waitMs', 0, LIMITS.pullWaitMs) ?? 0
+    const gone = new AbortController()
+    const onClose = (): void => gone.abort()
+    reply.raw.once('close', onClose)
+    const deliveries = await subscription.pull(max, waitMs, gone.signal)
+    reply.raw.off('close', onClose)
+    return reply.type(JSON_CONTENT_TYPE).send(pullAnswer(subscription, deliveries, reply))
+  })
+
+  for (const [name, verb] of Object.entries(VERBS)) {
+    app.post<{ Params: SubscriptionParams }>(`${path}/${name}`, async (request) => {
+      const { pulled } = subscriptionOf(host, request.params)
+      return { count: await verb.run(pulled, bodyObject(request.body, verb.keys)) }
+    })
+  }
+}
+
+function pullAnswer(subscription: Subscription, deliveries: readonly Delivery[], reply: FastifyReply): string {
+  const messages: string[] = []
+  const unsent: MessageId[] = []
+  let chars = 0
+  for (const delivery of deliveries) {
+    for (let offset = delivery.from; offset < delivery.to; offset++) {
+      // A client that hung up while it waited gets nothing, and so must hold nothing.
+      if (reply.raw.destroyed || chars >= ANSWER_CHARS_MAX) {
+        unsent.push({ partition: delivery.partition, offset })
+        continue
+      }
+      const text = pulledJson(delivery, delivery.batch, offset, delivery.attempt)
+      chars += text.length
+      messages.push(text)
+    }
+  }
+  if (unsent.length > 0) subscription.pulled.release(unsent)
+  return `{"messages":[${messages.join(',')}]}`
+}
+
+function ack(pulled: Attachment, body: JsonObject): Promise<number> {
+  if (body['upTo'] === undefined) return confirmed((done) => pulled.ack(idsOf(body), done))
+  if (body['ids'] !== undefined) throw invalid('give "ids" or "upTo", not both')
+  const upTo = parseMessageId(body['upTo'])
+  return confirmed((done) => pulled.ackUpTo(upTo, done))
+}
+
+/** The count that `run` answers, once it has also called back. */
+function confirmed(run: (done: (error: Error | null) => void) => number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    let count = 0
+    let isDurable = false
+    let hasRun = false
+    const finish = (): void => {
+      if (isDurable && hasRun) resolve(count)
+    }
+    count = run((error) => {
+      if (error) return reject(error)
+      isDurable = true
+      finish()
+    })
+    hasRun = true
+    finish()
+  })
+}

@@ -1,0 +1,87 @@
+/**
+ * Reading a partition without a subscription: messages by offset or time, and the list of segments.
+ * An answer is bounded in messages and in bytes; `nextOffset` says where to go on.
+ */
+import { checkName, DEFAULT_READ_COUNT, LIMITS, recordExpiresAt, TidingsError } from '@tidings/sdk/protocol'
+import type { FastifyInstance } from 'fastify'
+import type { Clock } from '../base/clock.ts'
+import type { Host } from '../cluster/host.ts'
+import type { RecordBatch } from '../log/record-batch.ts'
+import type { Partition } from '../partition/partition.ts'
+import { invalid, queryOf, timestampText, wholeNumberText } from './json-request.ts'
+import { messageJson } from './message-json.ts'
+
+/** Characters of one answer after which no further message is added. */
+const ANSWER_CHARS_MAX = 32 * 1_048_576
+
+interface PartitionParams {
+  topic: string
+  partition: string
+}
+
+export function readRoutes(app: FastifyInstance, host: Host, clock: Clock): void {
+  const path = '/v1/topics/:topic/partitions/:partition'
+
+  app.get<{ Params: PartitionParams }>(`${path}/messages`, async (request, reply) => {
+    const partition = partitionOf(host, request.params)
+    const query = queryOf(request.query, ['offset', 'timestamp', 'limit'])
+    const limit =
+      query['limit'] === undefined ? DEFAULT_READ_COUNT : wholeNumberText('limit', query['limit'], 1, LIMITS.readCount)
+    const from = await startOf(partition, query)
+    const answer = await read(request.params.topic, partition, from, limit, clock.now())
+    return reply.type('application/json; charset=utf-8').send(answer)
+  })
+
+  app.get<{ Params: PartitionParams }>(`${path}/segments`, async (request) => {
+    const partition = partitionOf(host, request.params)
+    queryOf(request.query, [])
+    return { segments: partition.segments }
+  })
+}
+
+function partitionOf(host: Host, params: PartitionParams): Partition {
+  const topic = host.topic(checkName('topic', params.topic))
+  const number = wholeNumberText('partition', params.partition, 0, 0xffff_ffff)
+  const partition = topic.partitions[number]
+  if (!partition) {
+    const count = topic.partitions.length
+    throw new TidingsError('partition_not_found', `partition ${number}: topic ${topic.name} has ${count}, numbered from 0`)
+  }
+  return partition
+}
+
+async function startOf(partition: Partition, query: Record<string, string>): Promise<number> {
+  const { offset, timestamp } = query
+  if (offset !== undefined && timestamp !== undefined) throw invalid('give "offset" or "timestamp", not both')
+  if (offset !== undefined) return wholeNumberText('offset', offset, 0, Number.MAX_SAFE_INTEGER)
+  if (timestamp !== undefined) return partition.offsetAt(timestampText('timestamp', timestamp))
+  return partition.startOffset
+}
+
+async function read(topic: string, partition: Partition, from: number, limit: number, now: number): Promise<string> {
+  const place = { topic, partition: partition.number }
+  if (from < partition.startOffset) {
+    const earliest = partition.startOffset
+    throw new TidingsError('offset_out_of_range', `offset ${from} is gone: the earliest is ${earliest}`)
+  }
+  const messages: string[] = []
+  let chars = 0
+  let offset = from
+  while (messages.length < limit && chars < ANSWER_CHARS_MAX && offset < partition.highWatermark) {
+    const batch = partition.cached(offset) ?? (await partition.load(offset))[0]
+    if (!batch) break
+    const to = Math.min(batch.nextOffset, partition.highWatermark)
+    for (; offset < to && messages.length < limit && chars < ANSWER_CHARS_MAX; offset++) {
+      if (isExpired(batch, offset, now)) continue
+      const text = messageJson(place, batch, offset)
+      chars += text.length
+      messages.push(text)
+    }
+  }
+  return `{"messages":[${messages.join(',')}],"nextOffset":${offset}}`
+}
+
+function isExpired(batch: RecordBatch, offset: number, now: number): boolean {
+  const expiresAt = recordExpiresAt(batch.bytes, batch.positionOf(offset))
+  return expiresAt !== null && expiresAt <= now
+}

@@ -1,0 +1,60 @@
+/** Subscriptions: create and change, list, look at, delete, seek. The host checks and decides; this is its JSON. */
+import { checkName } from '@tidings/sdk/protocol'
+import type { FastifyInstance } from 'fastify'
+import type { Host } from '../cluster/host.ts'
+import type { Subscription } from '../subscription/subscription.ts'
+import { bodyObject, invalid, positionOf, wholeNumber } from './json-request.ts'
+
+export interface SubscriptionParams {
+  topic: string
+  name: string
+}
+
+export function subscriptionRoutes(app: FastifyInstance, host: Host): void {
+  app.get<{ Params: { topic: string } }>('/v1/topics/:topic/subscriptions', async (request) => ({
+    subscriptions: host.subscriptions(checkName('topic', request.params.topic)).map(subscriptionJson),
+  }))
+
+  const path = '/v1/topics/:topic/subscriptions/:name'
+
+  app.put<{ Params: SubscriptionParams }>(path, async (request, reply) => {
+    const { topic, name } = checked(request.params)
+    const { subscription, created } = await host.putSubscription(topic, name, request.body ?? {})
+    return reply.code(created ? 201 : 200).send(subscriptionJson(subscription))
+  })
+
+  app.get<{ Params: SubscriptionParams }>(path, async (request) => subscriptionJson(subscriptionOf(host, request.params)))
+
+  app.delete<{ Params: SubscriptionParams }>(path, async (request, reply) => {
+    const { topic, name } = checked(request.params)
+    await host.deleteSubscription(topic, name)
+    return reply.code(204).send()
+  })
+
+  app.post<{ Params: SubscriptionParams }>(`${path}/seek`, async (request) => {
+    const subscription = subscriptionOf(host, request.params)
+    await subscription.seek(positionOf(bodyObject(request.body, ['to'])['to']))
+    return subscriptionJson(subscription)
+  })
+
+  app.post<{ Params: SubscriptionParams }>(`${path}/redrive`, async (request) => {
+    subscriptionOf(host, request.params)
+    wholeNumber(bodyObject(request.body, ['max']), 'max', 1, Number.MAX_SAFE_INTEGER)
+    throw invalid('redrive: dead-letter topics are not in this release')
+  })
+}
+
+/** The subscription of a path, or the error that says what is wrong with it. */
+export function subscriptionOf(host: Host, params: SubscriptionParams): Subscription {
+  const { topic, name } = checked(params)
+  return host.subscription(topic, name)
+}
+
+function checked(params: SubscriptionParams): SubscriptionParams {
+  return { topic: checkName('topic', params.topic), name: checkName('subscription', params.name) }
+}
+
+function subscriptionJson(subscription: Subscription): object {
+  const { topic, name, settings } = subscription
+  return { topic, name, ...settings, state: subscription.state() }
+}

@@ -1,0 +1,49 @@
+/** Topics: create and change, list, look at, delete. The host checks and decides; this is its JSON. */
+import { checkName } from '@tidings/sdk/protocol'
+import type { FastifyInstance } from 'fastify'
+import type { Host } from '../cluster/host.ts'
+import type { Topic } from '../partition/topic.ts'
+
+interface TopicParams {
+  topic: string
+}
+
+export function topicRoutes(app: FastifyInstance, host: Host): void {
+  app.get('/v1/topics', async () => ({ topics: host.topics().map(settingsJson) }))
+
+  app.put<{ Params: TopicParams }>('/v1/topics/:topic', async (request, reply) => {
+    const { topic, created } = await host.putTopic(checkName('topic', request.params.topic), request.body ?? {})
+    return reply.code(created ? 201 : 200).send(topicJson(topic, host.node().id))
+  })
+
+  app.get<{ Params: TopicParams }>('/v1/topics/:topic', async (request) =>
+    topicJson(host.topic(checkName('topic', request.params.topic)), host.node().id),
+  )
+
+  app.delete<{ Params: TopicParams }>('/v1/topics/:topic', async (request, reply) => {
+    await host.deleteTopic(checkName('topic', request.params.topic))
+    return reply.code(204).send()
+  })
+}
+
+function settingsJson(topic: Topic): object {
+  return { name: topic.name, ...topic.settings }
+}
+
+function topicJson(topic: Topic, node: string): object {
+  return {
+    ...settingsJson(topic),
+    partitionStates: topic.partitions.map((partition) => ({
+      partition: partition.number,
+      earliestOffset: partition.startOffset,
+      nextOffset: partition.nextOffset,
+      highWatermark: partition.highWatermark,
+      bytes: partition.bytes,
+      segments: partition.segments.length,
+      leader: node,
+      replicas: [node],
+      isr: [node],
+      epoch: partition.epoch,
+    })),
+  }
+}
