@@ -8,7 +8,6 @@
  * not say whether a transaction happened, it is read back (the id, or the nonce of the write, tells
  * ours from another's) and tried again a few times under the same guards.
  */
-import { isDeepStrictEqual } from 'node:util'
 import { type SubscriptionSettings, TidingsError, type TopicSettings } from '@tidings/sdk/protocol'
 import type { Random } from '../base/clock.ts'
 import { InvariantError } from '../base/invariant.ts'
@@ -106,7 +105,7 @@ export class Catalog {
       const { entry, topic } = await this.#existingTopic(reference)
       if (isWriteOf(entry, nonce)) return { done: topic }
       const changed = { ...topic, settings: change(topic.settings) }
-      if (isDeepStrictEqual(changed, topic)) return { done: topic }
+      if (isSame(changed.settings, topic.settings)) return { done: topic }
       const write = { put: key, value: encodeTopic(changed, nonce) }
       return { guards: [unchanged(entry)], writes: [write], answer: () => changed }
     })
@@ -209,7 +208,7 @@ export class Catalog {
       const subscription = decodeSubscription(entry)
       if (isWriteOf(entry, nonce)) return { done: subscription }
       const changed = { ...subscription, settings: change(subscription.settings) }
-      if (isDeepStrictEqual(changed, subscription)) return { done: subscription }
+      if (isSame(changed.settings, subscription.settings)) return { done: subscription }
       const write = { put: key, value: encodeSubscription(changed, nonce) }
       return { guards: [unchanged(entry)], writes: [write], answer: () => changed }
     })
@@ -277,6 +276,11 @@ type Step<T> = { done: T } | { guards: readonly Guard[]; writes: readonly Write[
 
 const UNKNOWN = 'the store did not say whether the change was made; look whether it was, and repeat it if not'
 const OUTRUN = 'others changed it at the same time again and again; nothing was stored, repeat the request'
+
+/** Settings are fresh objects with their keys in one order, so that equal ones have equal JSON. */
+function isSame(a: object, b: object): boolean {
+  return JSON.stringify(a) === JSON.stringify(b)
+}
 
 function absent(key: string): Guard {
   return { key, modRevision: 0 }

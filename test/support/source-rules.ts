@@ -39,7 +39,7 @@ const MODULE_OWNERS: Readonly<Record<string, RegExp>> = {
   'node:fs': /^src\/(base\/node-disk|config|main)\.ts$/,
   'node:path': /^src\/(base\/node-disk|config|main)\.ts$/,
   'node:crypto': /^src\/base\/clock\.ts$/,
-  'node:zlib': /^src\/log\//,
+  'node:zlib': /^src\/(log\/|cluster\/sqlite-coordinator\.ts$)/,
   'node:util': /^src\/(config|main)\.ts$/,
   'node:perf_hooks': /^src\/server\/metrics\.ts$/,
   'better-sqlite3': /^src\/cluster\/sqlite-coordinator\.ts$/,
