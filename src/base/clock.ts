@@ -15,6 +15,8 @@ export interface Clock {
   monotonic(): number
   /** Calls `fire` once, `delayMs` from now at the earliest. A pending timer keeps no process alive. */
   after(delayMs: number, fire: () => void): Timer
+  /** Calls `run` once, after the events that have already arrived: work of one turn collects there. */
+  soon(run: () => void): void
 }
 
 export interface Random {
@@ -32,6 +34,7 @@ export const systemClock: Clock = {
     handle.unref()
     return { cancel: () => clearTimeout(handle) }
   },
+  soon: (run) => void setImmediate(run),
 }
 
 const ID_ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-'

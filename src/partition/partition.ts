@@ -1,16 +1,23 @@
 /**
- * One partition: STUB, being written. The types are the agreed seam.
+ * One partition: an ordered log of messages, committed up to the high watermark, and beside it the
+ * log of its subscriptions' acknowledgements. It owns both logs and their commit queues; who reads
+ * it (subscriptions, HTTP) sees committed batches only.
  */
+import type { TidingsError } from '@tidings/sdk/protocol'
+import type { Clock } from '../base/clock.ts'
+import { type Disk, isFull, parentOf } from '../base/disk.ts'
+import type { Latch } from '../base/latch.ts'
+import type { SpaceGuard } from '../base/space-guard.ts'
+import type { Logger, Metrics } from '../base/telemetry.ts'
+import { BatchCache, type CacheBudget } from '../log/batch-cache.ts'
+import { partitionTag } from '../log/format.ts'
+import { Log, type SegmentInfo } from '../log/log.ts'
+import type { OpenSegments } from '../log/open-segments.ts'
 import type { RecordBatch } from '../log/record-batch.ts'
-import type { CommitQueue } from './commit-queue.ts'
+import type { RetentionPolicy } from '../log/retention.ts'
+import { type CommitEntry, type CommitQueue, GroupCommit, type Records } from './commit-queue.ts'
 
-export interface SegmentInfo {
-  baseOffset: number
-  nextOffset: number
-  bytes: number
-  sealed: boolean
-}
-
+/** What readers and subscriptions may ask of a partition. */
 export interface Partition {
   readonly topicId: string
   readonly number: number
@@ -49,4 +56,323 @@ export interface Partition {
   trimCursorLog(before: number): Promise<void>
   /** Bytes of the subscription log: when to write states anew. */
   readonly cursorLogBytes: number
+}
+
+/** What all partitions of a broker share. */
+export interface PartitionEnvironment {
+  disk: Disk
+  clock: Clock
+  latch: Latch
+  logger: Logger
+  metrics: Metrics
+  space: SpaceGuard
+  cacheBudget: CacheBudget
+  openSegments: OpenSegments
+  /** Bytes that may wait for a partition's disk before publishers are told to slow down. */
+  maxQueuedBytes: number
+  leaderEpoch: number
+}
+
+export interface PartitionSettings {
+  segmentBytes: number
+  durability: 'fsync' | 'buffered'
+  retention: RetentionPolicy
+}
+
+const CURSOR_SEGMENT_BYTES = 2 * 1_048_576
+/** Acknowledgements that nobody waits for, and buffered publishes, are synced this late at the latest. */
+const CURSOR_LAZY_SYNC_MS = 50
+const BUFFERED_SYNC_MS = 1000
+/** A partition without appends for this long records how far it is durable. */
+const IDLE_MS = 5000
+
+export const PARTITIONS_DIRECTORY = 'partitions'
+
+export function partitionDirectory(topicId: string, number: number): string {
+  return `${PARTITIONS_DIRECTORY}/${topicId}-${number}`
+}
+
+export class LogPartition implements Partition {
+  readonly topicId: string
+  readonly number: number
+  readonly epoch: number
+  readonly cursorQueue: CommitQueue
+  readonly #settings: PartitionSettings
+  readonly #environment: PartitionEnvironment
+  readonly #data: Log
+  readonly #cursors: Log
+  readonly #dataQueue: GroupCommit
+  readonly #cursorQueue: GroupCommit
+  readonly #listeners: Set<() => void> = new Set()
+  #highWatermark: number
+  #notified: number
+  #idleSince: { nextOffset: number; cursorOffset: number; at: number } | null = null
+
+  private constructor(
+    environment: PartitionEnvironment,
+    topicId: string,
+    number: number,
+    settings: PartitionSettings,
+    data: Log,
+    cursors: Log,
+  ) {
+    this.topicId = topicId
+    this.number = number
+    this.epoch = environment.leaderEpoch
+    this.#environment = environment
+    this.#settings = settings
+    this.#data = data
+    this.#cursors = cursors
+    this.#highWatermark = data.nextOffset
+    this.#notified = data.nextOffset
+    const { clock, latch, metrics, space, maxQueuedBytes, leaderEpoch } = environment
+    const shared = { clock, latch, metrics, space, maxQueuedBytes, leaderEpoch }
+    this.#dataQueue = new GroupCommit({
+      ...shared,
+      log: data,
+      usesReserve: false,
+      lazySyncMs: BUFFERED_SYNC_MS,
+      onProgress: () => this.#advance(),
+      onSettled: () => this.#notify(),
+    })
+    const nothing = (): void => undefined
+    this.#cursorQueue = new GroupCommit({
+      ...shared,
+      log: cursors,
+      usesReserve: true,
+      lazySyncMs: CURSOR_LAZY_SYNC_MS,
+      onProgress: nothing,
+      onSettled: nothing,
+    })
+    this.cursorQueue = this.#cursorQueue
+  }
+
+  /** A new partition; all its names are on stable storage when it resolves, before metadata says that it exists. */
+  static async create(
+    environment: PartitionEnvironment,
+    topicId: string,
+    number: number,
+    settings: PartitionSettings,
+  ): Promise<LogPartition> {
+    const { disk } = environment
+    const directory = partitionDirectory(topicId, number)
+    await disk.makeDirectory(directory)
+    await disk.syncDirectory(parentOf(directory))
+    const [data, cursors] = logOptions(environment, topicId, number, settings)
+    return new LogPartition(
+      environment,
+      topicId,
+      number,
+      settings,
+      await Log.create(data),
+      await Log.create(cursors),
+    )
+  }
+
+  /** Recovers a partition that metadata says exists. Throws CorruptionError. */
+  static async open(
+    environment: PartitionEnvironment,
+    topicId: string,
+    number: number,
+    settings: PartitionSettings,
+  ): Promise<LogPartition> {
+    const [dataOptions, cursorOptions] = logOptions(environment, topicId, number, settings)
+    const data = await Log.open(dataOptions)
+    const cursors = await Log.open(cursorOptions)
+    for (const { log, report } of [data, cursors]) {
+      if (report.cutBytes === 0) continue
+      environment.logger.warn(
+        { directory: log.directory, cutBytes: report.cutBytes, nextOffset: log.nextOffset },
+        'cut a torn tail: the last write before the crash was never answered',
+      )
+    }
+    return new LogPartition(environment, topicId, number, settings, data.log, cursors.log)
+  }
+
+  get startOffset(): number {
+    return this.#data.startOffset
+  }
+
+  get nextOffset(): number {
+    return this.#data.nextOffset
+  }
+
+  get highWatermark(): number {
+    return this.#highWatermark
+  }
+
+  get bytes(): number {
+    return this.#data.bytes
+  }
+
+  get segments(): SegmentInfo[] {
+    return this.#data.segments()
+  }
+
+  get cursorLogBytes(): number {
+    return this.#cursors.bytes
+  }
+
+  /** Takes changed settings; `durability` holds for what is published from now on. */
+  configure(settings: PartitionSettings): void {
+    Object.assign(this.#settings, settings)
+    this.#data.segmentBytes = settings.segmentBytes
+  }
+
+  /** Throws what `append` would throw for so many bytes now. */
+  admit(size: number): void {
+    this.#dataQueue.admit(size)
+  }
+
+  /** Queues messages; throws like `admit`. The listener hears once what became of them. */
+  append(records: Records, listener: AppendListener): void {
+    const buffered = this.#settings.durability === 'buffered'
+    this.#dataQueue.submit(new Append(records, listener, buffered), buffered ? 'written' : 'durable')
+  }
+
+  cached(offset: number): RecordBatch | undefined {
+    return offset < this.#highWatermark ? this.#data.cache.find(offset) : undefined
+  }
+
+  async load(offset: number): Promise<RecordBatch[]> {
+    if (offset >= this.#highWatermark && offset >= this.startOffset) return []
+    const batches = await this.#data.read(offset)
+    const committed = batches.filter((batch) => batch.nextOffset <= this.#highWatermark)
+    this.#data.cache.keep(committed)
+    return committed
+  }
+
+  async offsetAt(timestamp: number): Promise<number> {
+    return Math.min(await this.#data.offsetAt(timestamp), this.#highWatermark)
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => void this.#listeners.delete(listener)
+  }
+
+  readCursorLog(): AsyncIterable<RecordBatch> {
+    return this.#cursors.all()
+  }
+
+  async trimCursorLog(before: number): Promise<void> {
+    await this.#cursors.removeBelow(before)
+  }
+
+  /** Batches from a time on that may carry idempotency keys. */
+  keyedSince(timestamp: number): AsyncIterable<RecordBatch> {
+    return this.#data.keyedSince(timestamp)
+  }
+
+  /**
+   * What is due from time to time: retention, and a checkpoint once the partition has been idle. An
+   * error that leaves files in doubt trips the latch.
+   */
+  async maintain(): Promise<void> {
+    const { clock, latch, logger } = this.#environment
+    try {
+      const { retention } = this.#settings
+      await this.#dataQueue.exclusively(() => this.#data.rollAged(retention, clock.now()))
+      if (await this.#data.retain(retention, clock.now())) this.#notifyAll()
+      if (this.#hasBeenIdle()) {
+        await this.#data.checkpoint()
+        await this.#cursors.checkpoint()
+      }
+    } catch (error) {
+      if (!isFull(error)) return latch.trip(error)
+      logger.warn({ directory: this.#data.directory }, 'no room on the disk for maintenance: trying again later')
+    }
+  }
+
+  #hasBeenIdle(): boolean {
+    const { nextOffset } = this.#data
+    const cursorOffset = this.#cursors.nextOffset
+    const at = this.#environment.clock.monotonic()
+    const idle = this.#idleSince
+    if (idle?.nextOffset === nextOffset && idle.cursorOffset === cursorOffset) return at - idle.at >= IDLE_MS
+    this.#idleSince = { nextOffset, cursorOffset, at }
+    return false
+  }
+
+  /** Finishes what was queued and closes the files; a checkpoint makes the next start trust the end. */
+  async close(): Promise<void> {
+    await this.#dataQueue.close()
+    await this.#cursorQueue.close()
+    await this.#data.checkpoint()
+    await this.#cursors.checkpoint()
+    await this.#data.close()
+    await this.#cursors.close()
+  }
+
+  #advance(): void {
+    const durable = this.#settings.durability === 'buffered' ? this.#data.nextOffset : this.#data.durableOffset
+    this.#highWatermark = Math.max(this.#highWatermark, durable)
+  }
+
+  #notify(): void {
+    if (this.#notified === this.#highWatermark) return
+    this.#notified = this.#highWatermark
+    this.#notifyAll()
+  }
+
+  #notifyAll(): void {
+    for (const listener of this.#listeners) listener()
+  }
+}
+
+/** Who hears what became of an append. */
+export interface AppendListener {
+  /** As durable as the topic promises. */
+  committed(baseOffset: number, timestamp: number): void
+  failed(error: TidingsError): void
+}
+
+class Append implements CommitEntry {
+  readonly size: number
+  readonly #records: Records
+  readonly #listener: AppendListener
+  readonly #buffered: boolean
+
+  constructor(records: Records, listener: AppendListener, buffered: boolean) {
+    this.size = records.bytes.length
+    this.#records = records
+    this.#listener = listener
+    this.#buffered = buffered
+  }
+
+  take(): Records {
+    return this.#records
+  }
+
+  written(baseOffset: number, timestamp: number): void {
+    if (this.#buffered) this.#listener.committed(baseOffset, timestamp)
+  }
+
+  durable(baseOffset: number, timestamp: number): void {
+    if (!this.#buffered) this.#listener.committed(baseOffset, timestamp)
+  }
+
+  failed(error: TidingsError): void {
+    this.#listener.failed(error)
+  }
+}
+
+function logOptions(
+  environment: PartitionEnvironment,
+  topicId: string,
+  number: number,
+  settings: PartitionSettings,
+): [data: Parameters<typeof Log.create>[0], cursors: Parameters<typeof Log.create>[0]] {
+  const { disk, clock, cacheBudget, openSegments } = environment
+  const directory = partitionDirectory(topicId, number)
+  const log = (kind: string, segmentBytes: number): Parameters<typeof Log.create>[0] => ({
+    disk,
+    clock,
+    directory: `${directory}/${kind}`,
+    tag: partitionTag(topicId, number, kind),
+    segmentBytes,
+    cache: new BatchCache(cacheBudget),
+    openSegments,
+  })
+  return [log('data', settings.segmentBytes), log('cursors', CURSOR_SEGMENT_BYTES)]
 }
