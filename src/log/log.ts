@@ -56,6 +56,8 @@ export class Log {
   /** Where a sequential reader goes on: offset → segment position. */
   #hint: { offset: number; segment: Segment; position: number } | null = null
   #checkpointed = ''
+  /** The checkpoint being written, or one that was: they are written one after the other. */
+  #checkpointing: Promise<void> = Promise.resolve()
 
   private constructor(options: LogOptions, sealed: Segment[], active: Segment, startOffset: number) {
     this.#disk = options.disk
@@ -242,10 +244,14 @@ export class Log {
     }
   }
 
+  /** Seals an active segment whose messages are all past their age, so that retention can let it go. */
+  async rollAged(policy: RetentionPolicy, now: number): Promise<void> {
+    const { isEmpty, maxTimestamp } = this.#active.content
+    if (policy.maxAgeMs !== null && !isEmpty && now - maxTimestamp > policy.maxAgeMs) await this.roll()
+  }
+
   /** Removes the sealed segments that the policy lets go. Answers whether the start has moved. */
   async retain(policy: RetentionPolicy, now: number): Promise<boolean> {
-    const oldest = this.#active.content
-    if (policy.maxAgeMs !== null && !oldest.isEmpty && now - oldest.maxTimestamp > policy.maxAgeMs) await this.roll()
     const sealed = this.#sealed.map((segment) => ({
       baseOffset: segment.baseOffset,
       nextOffset: segment.nextOffset,
@@ -278,7 +284,13 @@ export class Log {
    * Records what is proven about this log. Written when the start moves, on a clean close and when the
    * log has been idle: only then is there no later batch whose header would prove the last one.
    */
-  async checkpoint(): Promise<void> {
+  checkpoint(): Promise<void> {
+    const written = this.#checkpointing.then(() => this.#writeCheckpoint())
+    this.#checkpointing = written.catch(() => undefined)
+    return written
+  }
+
+  async #writeCheckpoint(): Promise<void> {
     const checkpoint = {
       startOffset: this.#startOffset,
       segmentBase: this.#active.baseOffset,

@@ -1,0 +1,100 @@
+/**
+ * Builders for tests of what lies on a disk: logs, partitions and what they are handed, over any Disk.
+ */
+import { encodeRecord, TOPIC_DEFAULTS, type TopicSettings } from '@tidings/sdk/protocol'
+import type { Clock } from '../../src/base/clock.ts'
+import type { Disk } from '../../src/base/disk.ts'
+import { Latch } from '../../src/base/latch.ts'
+import { SpaceGuard } from '../../src/base/space-guard.ts'
+import { nullLogger, nullMetrics } from '../../src/base/telemetry.ts'
+import { BatchCache, CacheBudget } from '../../src/log/batch-cache.ts'
+import { partitionTag } from '../../src/log/format.ts'
+import type { LogOptions } from '../../src/log/log.ts'
+import { OpenSegments } from '../../src/log/open-segments.ts'
+import { BATCH_HEADER_BYTES, RecordBatch, stampBatch } from '../../src/log/record-batch.ts'
+import type { PartitionEnvironment, PartitionSettings } from '../../src/partition/partition.ts'
+import { SimClock } from './sim-clock.ts'
+
+export const TAG: number = partitionTag('topic', 0, 'data')
+
+export function logOptions(disk: Disk, patch: Partial<LogOptions> = {}): LogOptions {
+  return {
+    disk,
+    clock: new SimClock(),
+    directory: 'log',
+    tag: TAG,
+    segmentBytes: 4096,
+    cache: new BatchCache(new CacheBudget(1_048_576)),
+    openSegments: new OpenSegments(4, rethrow),
+    ...patch,
+  }
+}
+
+/** A record whose value is the text. */
+export function record(text: string): Uint8Array {
+  return encodeRecord({
+    key: null,
+    value: Buffer.from(text),
+    contentType: 'text/plain',
+    headers: [],
+    idempotencyKey: null,
+    expiresAt: null,
+    valueChecked: true,
+  })
+}
+
+/** A stamped batch of records with these texts as values. */
+export function batch(
+  baseOffset: number,
+  texts: readonly string[],
+  stamp: { timestamp?: number; durablePosition?: number; tag?: number } = {},
+): RecordBatch {
+  const records = texts.map(record)
+  const bytes = Buffer.concat([Buffer.alloc(BATCH_HEADER_BYTES), ...records])
+  stampBatch(bytes, {
+    baseOffset,
+    timestamp: stamp.timestamp ?? 1000,
+    durablePosition: stamp.durablePosition ?? 0,
+    partitionTag: stamp.tag ?? TAG,
+    leaderEpoch: 1,
+    count: texts.length,
+    attributes: 0,
+  })
+  return new RecordBatch(bytes)
+}
+
+/** What partitions of one broker share; `latch` trips into `poison` instead of ending the process. */
+export async function environment(
+  disk: Disk,
+  clock: Clock = new SimClock(),
+  patch: Partial<PartitionEnvironment> & { reserveBytes?: number } = {},
+): Promise<PartitionEnvironment & { poison: Error[] }> {
+  const poison: Error[] = []
+  return {
+    disk,
+    clock,
+    latch: new Latch((cause) => poison.push(cause)),
+    logger: nullLogger,
+    metrics: nullMetrics,
+    space: await SpaceGuard.start(disk, clock, patch.reserveBytes ?? 0, rethrow),
+    cacheBudget: new CacheBudget(1_048_576),
+    openSegments: new OpenSegments(4, rethrow),
+    maxQueuedBytes: 1_048_576,
+    leaderEpoch: 1,
+    poison,
+    ...patch,
+  }
+}
+
+export function partitionSettings(patch: Partial<PartitionSettings> = {}): PartitionSettings {
+  const { retention, durability } = TOPIC_DEFAULTS
+  return { segmentBytes: 4096, durability, retention, ...patch }
+}
+
+export function topicSettings(patch: Partial<TopicSettings> = {}): TopicSettings {
+  return { ...TOPIC_DEFAULTS, segmentBytes: 4096, ...patch }
+}
+
+export function rethrow(error: unknown): void {
+  throw error
+}

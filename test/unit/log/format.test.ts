@@ -1,0 +1,105 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import {
+  checkSegmentHeader,
+  decodeCheckpoint,
+  decodeFooter,
+  encodeCheckpoint,
+  encodeFooter,
+  encodeSegmentHeader,
+  type Footer,
+  footerLength,
+  FOOTER_PROBE_BYTES,
+  SEGMENT_HEADER_BYTES,
+  segmentBase,
+  segmentName,
+} from '../../../src/log/format.ts'
+
+const offset = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER })
+const u32 = fc.integer({ min: 0, max: 0xffffffff })
+
+const footers: fc.Arbitrary<Footer> = fc.record({
+  dataEnd: fc.integer({ min: SEGMENT_HEADER_BYTES, max: 2 ** 40 }),
+  nextOffset: offset,
+  maxTimestamp: offset,
+  records: offset,
+  batches: u32,
+  digest: u32,
+  hasIdempotencyKeys: fc.boolean(),
+  leaderEpoch: u32,
+  index: fc.array(fc.record({ offset, timestamp: offset, position: offset }), { maxLength: 20 }),
+})
+
+describe('segment names', () => {
+  it('sort by offset and read back', () => {
+    fc.assert(
+      fc.property(offset, offset, (a, b) => {
+        expect(segmentBase(segmentName(a))).toBe(a)
+        expect(segmentName(a) < segmentName(b)).toBe(a < b)
+      }),
+    )
+  })
+
+  it('are nothing else', () => {
+    for (const name of ['checkpoint', '1.log', '0000000000000000000a.log', '00000000000000000001.log.new', '99999999999999999999.log']) {
+      expect(segmentBase(name)).toBeNull()
+    }
+  })
+})
+
+describe('the segment header', () => {
+  it('belongs to one segment of one partition', () => {
+    const bytes = encodeSegmentHeader(7, 1000, 42)
+    expect(checkSegmentHeader(bytes, 7, 42)).toBe('ok')
+    expect(checkSegmentHeader(bytes, 8, 42)).toBe('bad')
+    expect(checkSegmentHeader(bytes, 7, 43)).toBe('bad')
+  })
+
+  it('is found damaged whichever bit flips', () => {
+    for (let bit = 0; bit < SEGMENT_HEADER_BYTES * 8; bit++) {
+      const bytes = encodeSegmentHeader(7, 1000, 42)
+      bytes[bit >> 3]! ^= 1 << (bit & 7)
+      expect(checkSegmentHeader(bytes, 7, 42)).toBe('bad')
+    }
+  })
+})
+
+describe('the footer', () => {
+  it('reads back, found from the end of the file', () => {
+    fc.assert(
+      fc.property(footers, (footer) => {
+        const bytes = encodeFooter(footer)
+        const fileBytes = footer.dataEnd + bytes.length
+        expect(footerLength(bytes.subarray(-FOOTER_PROBE_BYTES), fileBytes)).toBe(bytes.length)
+        expect(decodeFooter(bytes, fileBytes)).toEqual(footer)
+      }),
+    )
+  })
+
+  it('is refused when a bit flipped or bytes are missing', () => {
+    fc.assert(
+      fc.property(footers, fc.nat(), (footer, chance) => {
+        const bytes = encodeFooter(footer)
+        const fileBytes = footer.dataEnd + bytes.length
+        const flipped = Buffer.from(bytes)
+        const at = chance % (bytes.length - FOOTER_PROBE_BYTES + 4)
+        flipped[at]! ^= 1 << (chance % 8)
+        expect(decodeFooter(flipped, fileBytes)).toBeNull()
+        expect(decodeFooter(bytes.subarray(1), fileBytes)).toBeNull()
+      }),
+    )
+  })
+})
+
+describe('the checkpoint', () => {
+  it('reads back or is refused', () => {
+    const checkpoint = { startOffset: 5, segmentBase: 9, durablePosition: 1234 }
+    const bytes = encodeCheckpoint(checkpoint)
+    expect(decodeCheckpoint(bytes)).toEqual(checkpoint)
+    for (let bit = 0; bit < 32 * 8; bit++) {
+      const flipped = Buffer.from(bytes)
+      flipped[bit >> 3]! ^= 1 << (bit & 7)
+      expect(decodeCheckpoint(flipped)).toBeNull()
+    }
+  })
+})
