@@ -2,9 +2,6 @@
 import { pino } from 'pino'
 import type { Logger } from '../base/telemetry.ts'
 
-export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const
-export type LogLevel = (typeof LOG_LEVELS)[number]
-
-export function createLogger(level: LogLevel): Logger {
+export function createLogger(level: 'debug' | 'info' | 'warn' | 'error' | 'silent'): Logger {
   return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime })
 }

@@ -1,0 +1,194 @@
+/**
+ * Every setting of the broker, once: its name, what values it takes, its default, what it is for. From
+ * this one table come the flags (`--kebab-case`), the environment (`TIDINGS_UPPER_SNAKE`), the keys of the
+ * config file (camelCase) and the help. A flag wins over the environment, that over the file, that
+ * over the default. Pure; called by cli.ts.
+ */
+import { LIMITS } from '@tidings/sdk/protocol'
+
+interface Kind<T> {
+  /** What a value looks like, for errors and help. */
+  readonly shape: string
+  /** From text (flag, environment) or from JSON (file); undefined: not such a value. */
+  fromText(text: string): T | undefined
+  fromJson(value: unknown): T | undefined
+}
+
+interface Setting<T> {
+  readonly kind: Kind<T>
+  readonly default: T
+  readonly help: string
+}
+
+function integer(from: number, to: number): Kind<number> {
+  const check = (value: unknown): number | undefined =>
+    typeof value === 'number' && Number.isInteger(value) && value >= from && value <= to ? value : undefined
+  return {
+    shape: `a whole number from ${from} to ${to}`,
+    fromText: (text) => (/^\d{1,16}$/.test(text) ? check(Number(text)) : undefined),
+    fromJson: check,
+  }
+}
+
+const text: Kind<string> = {
+  shape: 'a text that is not empty',
+  fromText: (value) => (value === '' ? undefined : value),
+  fromJson: (value) => (typeof value === 'string' && value !== '' ? value : undefined),
+}
+
+const truth: Kind<boolean> = {
+  shape: 'true or false',
+  fromText: (value) => (value === 'true' ? true : value === 'false' ? false : undefined),
+  fromJson: (value) => (typeof value === 'boolean' ? value : undefined),
+}
+
+const NODE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/
+const nodeName: Kind<string> = {
+  shape: '1 to 63 of A-Z a-z 0-9 . _ -, a letter or digit first',
+  fromText: (value) => (NODE_ID.test(value) ? value : undefined),
+  fromJson: (value) => (typeof value === 'string' && NODE_ID.test(value) ? value : undefined),
+}
+
+function oneOf<const T extends readonly string[]>(values: T): Kind<T[number]> {
+  const check = (value: unknown): T[number] | undefined => values.find((known) => known === value)
+  return { shape: `one of ${values.join(', ')}`, fromText: check, fromJson: check }
+}
+
+const ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#,]+$/i
+const origins: Kind<string[]> = {
+  shape: 'origins such as https://app.example.com, with commas between them',
+  fromText: (value) => originList(value === '' ? [] : value.split(',').map((part) => part.trim())),
+  fromJson: (value) => (Array.isArray(value) ? originList(value) : undefined),
+}
+
+function originList(values: unknown[]): string[] | undefined {
+  return values.every((value): value is string => typeof value === 'string' && ORIGIN.test(value)) ? values : undefined
+}
+
+function setting<T>(kind: Kind<T>, value: T, help: string): Setting<T> {
+  return { kind, default: value, help }
+}
+
+const MIB = 1_048_576
+const MS_MAX = LIMITS.delayMs
+const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const
+
+export const SETTINGS = {
+  host: setting(text, '127.0.0.1', 'address to listen on'),
+  port: setting(integer(0, 65_535), 7070, 'port to listen on; 0 takes a free one'),
+  dataDir: setting(text, './data', 'directory that holds everything the broker keeps'),
+  autoCreateTopics: setting(truth, true, 'create a topic when it is first published or subscribed to'),
+  maxMessageBytes: setting(integer(1, LIMITS.messageBytesCeiling), LIMITS.messageBytesCeiling, 'no message is larger, whatever its topic allows'),
+  drainMs: setting(integer(0, MS_MAX), 10_000, 'longest time to finish what is in flight before the exit'),
+  insecure: setting(truth, false, 'listen on an address that others reach, without access control'),
+  allowedOrigins: setting(origins, [], 'origins of browser pages that may open a WebSocket'),
+  logLevel: setting(oneOf(LOG_LEVELS), 'info', 'least severity that is logged'),
+  nodeId: setting(nodeName, 'node-1', 'name of this node'),
+  maxQueuedBytes: setting(integer(MIB, 2 ** 40), 64 * MIB, 'messages waiting for the disk; past it publishers get 503'),
+  maxReceivingBytes: setting(integer(MIB, 2 ** 40), 256 * MIB, 'request bodies still coming in; past it publishers get 503'),
+  tailCacheBytes: setting(integer(0, 2 ** 40), 64 * MIB, 'memory for the messages published lately'),
+  reserveBytes: setting(integer(0, 2 ** 50), 64 * MIB, 'disk space that publishes leave free'),
+  maxConnections: setting(integer(1, 1_000_000), 10_000, 'connections at once; more are refused'),
+  consumerWriteTimeoutMs: setting(integer(1, MS_MAX), 10_000, 'a consumer that reads nothing for so long is disconnected'),
+  requestTimeoutMs: setting(integer(1, MS_MAX), 30_000, 'longest time in which a request must have arrived'),
+  headersTimeoutMs: setting(integer(1, MS_MAX), 10_000, 'the same for its headers'),
+}
+
+type SettingName = keyof typeof SETTINGS
+type ValueOf<S> = S extends Setting<infer T> ? T : never
+export type Config = { readonly [N in SettingName]: ValueOf<(typeof SETTINGS)[N]> }
+
+/** A configuration that cannot be used; the message is one line that names the culprit. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+}
+
+/** What was given, by setting name: text from flags and environment, anything from the file. */
+export interface ConfigSources {
+  flags: ReadonlyMap<string, string>
+  env: Readonly<Record<string, string | undefined>>
+  /** The config file's content, already parsed. */
+  file: unknown
+}
+
+/** The whole configuration. Throws ConfigError for an unknown file key or a bad value. */
+export function resolveConfig({ flags, env, file }: ConfigSources): Config {
+  const fileValues = fileObject(file)
+  const config: Record<string, unknown> = {}
+  for (const [name, { kind, default: byDefault }] of settings()) {
+    const variable = variableOf(name)
+    const flag = flags.get(name)
+    const fromEnv = env[variable]
+    if (flag !== undefined) config[name] = valid(kind, kind.fromText(flag), `--${flagOf(name)}`, flag)
+    else if (fromEnv !== undefined) config[name] = valid(kind, kind.fromText(fromEnv), variable, fromEnv)
+    else if (Object.hasOwn(fileValues, name)) {
+      const value = fileValues[name]
+      config[name] = valid(kind, kind.fromJson(value), `config file key "${name}"`, JSON.stringify(value))
+    } else config[name] = byDefault
+  }
+  return Object.freeze(config as Config)
+}
+
+/** Refuses an address that others reach while nothing protects the broker. */
+export function checkExposure(config: Config): void {
+  if (config.insecure || isLoopback(config.host)) return
+  throw new ConfigError(
+    `--host ${config.host}: the broker has no authentication or TLS yet and binds loopback only; give --insecure to listen there all the same`,
+  )
+}
+
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host)
+}
+
+export function isSetting(name: string): name is SettingName {
+  return Object.hasOwn(SETTINGS, name)
+}
+
+/** Whether the setting is one that a bare flag turns on. */
+export function isSwitch(name: SettingName): boolean {
+  return (SETTINGS[name].kind as Kind<unknown>) === truth
+}
+
+/** `dataDir` → `data-dir` */
+export function flagOf(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+}
+
+/** `data-dir` → `dataDir`; null for what is no kebab case. */
+export function nameOfFlag(flag: string): string | null {
+  if (!/^[a-z]+(-[a-z]+)*$/.test(flag)) return null
+  return flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
+}
+
+/** `dataDir` → `TIDINGS_DATA_DIR` */
+export function variableOf(name: string): string {
+  return `TIDINGS_${flagOf(name).replaceAll('-', '_').toUpperCase()}`
+}
+
+export function settingsHelp(): string {
+  const lines = settings().map(([name, { default: value, help }]) => {
+    const shown = Array.isArray(value) ? value.join(',') || 'none' : String(value)
+    return `  --${flagOf(name).padEnd(26)} ${help} (${shown})`
+  })
+  return lines.join('\n')
+}
+
+function settings(): [SettingName, Setting<unknown>][] {
+  return Object.entries(SETTINGS) as [SettingName, Setting<unknown>][]
+}
+
+function fileObject(file: unknown): Record<string, unknown> {
+  if (file === undefined) return {}
+  if (typeof file !== 'object' || file === null || Array.isArray(file)) {
+    throw new ConfigError('the config file must hold one JSON object')
+  }
+  const unknown = Object.keys(file).find((name) => !isSetting(name))
+  if (unknown !== undefined) throw new ConfigError(`unknown config file key ${JSON.stringify(unknown)}`)
+  return file as Record<string, unknown>
+}
+
+function valid<T>(kind: Kind<T>, value: T | undefined, where: string, shown: string): T {
+  if (value === undefined) throw new ConfigError(`${where}: ${JSON.stringify(shown)} is not ${kind.shape}`)
+  return value
+}

@@ -1,0 +1,216 @@
+/**
+ * The HTTP server: assembles fastify, the routes and the WebSocket edge, sets every bound on requests and
+ * connections, turns every error into problem+json, and stops in order. Called by broker.ts.
+ */
+import { isUtf8 } from 'node:buffer'
+import { type IncomingMessage, STATUS_CODES } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { TidingsError } from '@tidings/sdk/protocol'
+import fastify, { type FastifyInstance } from 'fastify'
+import type { Clock } from '../base/clock.ts'
+import { type Logger, nullLogger } from '../base/telemetry.ts'
+import type { Host } from '../cluster/host.ts'
+import type { ServerMetrics } from './metrics.ts'
+import { opsRoutes } from './ops-routes.ts'
+import { parserProblem, rawAnswer, sendError } from './problem.ts'
+import { publishRoutes } from './publish-routes.ts'
+import { pullRoutes } from './pull-routes.ts'
+import { readRoutes } from './read-routes.ts'
+import { RouteTable } from './route-table.ts'
+import { subscriptionRoutes } from './subscription-routes.ts'
+import { topicRoutes } from './topic-routes.ts'
+import { Streams } from './websocket.ts'
+
+export interface ServerOptions {
+  host: string
+  port: number
+  allowedOrigins: readonly string[]
+  maxMessageBytes: number
+  maxReceivingBytes: number
+  maxConnections: number
+  consumerWriteTimeoutMs: number
+  requestTimeoutMs: number
+  headersTimeoutMs: number
+  drainMs: number
+}
+
+export interface ServerParts {
+  host: Host
+  clock: Clock
+  logger: Logger
+  metrics: ServerMetrics
+  options: ServerOptions
+  /** The program's version, for the API's description. */
+  version: string
+}
+
+const KEEP_ALIVE_MS = 72_000
+const HEADER_BYTES_MAX = 16_384
+/** A name has 200 characters at most, each up to three times as long when it is escaped. */
+const PATH_PART_CHARS_MAX = 1000
+const JSON_BODY_BYTES_MAX = 1_048_576
+/** How often connections that fell idle are looked for while draining. */
+const DRAIN_STEP_MS = 20
+
+export class Server {
+  readonly #parts: ServerParts
+  readonly #app: FastifyInstance
+  readonly #streams: Streams
+  readonly routes = new RouteTable()
+  #isDraining = false
+
+  constructor(parts: ServerParts) {
+    this.#parts = parts
+    const { host, clock, logger, metrics, options } = parts
+    const isDraining = (): boolean => this.#isDraining
+    this.#app = createFastify(options)
+    this.#streams = new Streams({
+      host,
+      clock,
+      logger,
+      allowedOrigins: options.allowedOrigins,
+      consumerWriteTimeoutMs: options.consumerWriteTimeoutMs,
+      isDraining,
+      joined: () => metrics.consumerJoined(),
+      left: () => metrics.consumerLeft(),
+    })
+    this.#edges()
+    publishRoutes(this.#app, {
+      host,
+      clock,
+      logger,
+      maxMessageBytes: options.maxMessageBytes,
+      maxHeldBytes: options.maxReceivingBytes,
+      isDraining,
+      answered: (code) => metrics.published(code),
+    })
+    topicRoutes(this.#app, host)
+    subscriptionRoutes(this.#app, host)
+    pullRoutes(this.#app, host)
+    readRoutes(this.#app, host, clock)
+    opsRoutes(this.#app, { host, metrics, version: parts.version, isDraining })
+  }
+
+  /** Opens the port. A port in use rejects with the system's error (EADDRINUSE). */
+  async listen(): Promise<{ host: string; port: number; url: string }> {
+    const { host, port } = this.#parts.options
+    await this.#app.listen({ host, port })
+    const address = this.#app.server.address() as AddressInfo
+    const shownHost = address.family === 'IPv6' ? `[${address.address}]` : address.address
+    return { host: address.address, port: address.port, url: `http://${shownHost}:${address.port}` }
+  }
+
+  /**
+   * Stops in order: not ready, no new connections, nothing new accepted; what is in flight is answered;
+   * consumers are told to reconnect. After `drainMs` whatever is left is cut off. Idempotent.
+   */
+  async drain(): Promise<void> {
+    if (this.#isDraining) return
+    this.#isDraining = true
+    const { clock, options } = this.#parts
+    const { server } = this.#app
+    const isStopped = new Promise<void>((resolve) => server.close(() => resolve()))
+    const isOver = { yet: false }
+    const sweep = (): void => {
+      if (isOver.yet) return
+      server.closeIdleConnections()
+      clock.after(DRAIN_STEP_MS, sweep)
+    }
+    sweep()
+    const limit = clock.after(options.drainMs, () => {
+      this.#streams.terminate()
+      server.closeAllConnections()
+    })
+    await Promise.all([isStopped, this.#streams.drain()])
+    isOver.yet = true
+    limit.cancel()
+    await this.#app.close()
+  }
+
+  /** Requests without a socket, for tests and for the broker inside a program. */
+  get inject(): FastifyInstance['inject'] {
+    return this.#app.inject.bind(this.#app)
+  }
+
+  #edges(): void {
+    const app = this.#app
+    const { logger, options } = this.#parts
+    app.server.maxConnections = options.maxConnections
+    app.server.on('upgrade', (request, socket: Duplex, head: Buffer) => this.#streams.upgrade(request, socket, head))
+    app.addHook('onRoute', ({ method, url }) => this.routes.add(method, url))
+    app.setErrorHandler((error, _request, reply) => sendError(reply, error, logger))
+    app.setNotFoundHandler((request, reply) => {
+      const path = request.url.split('?', 1)[0]!
+      const methods = this.routes.methodsOf(path)
+      if (methods.length === 0) return sendError(reply, new TidingsError('not_found', 'there is nothing at this path'), logger)
+      reply.header('allow', methods.join(', '))
+      sendError(reply, new TidingsError('method_not_allowed', `${request.method} is not among the methods of this path: ${methods.join(', ')}`), logger)
+    })
+    app.get('/v1/topics/:topic/subscriptions/:name/stream', async () => {
+      throw new TidingsError('invalid_argument', 'this path is a WebSocket: connect to it with an upgrade')
+    })
+    jsonBodies(app)
+  }
+}
+
+/**
+ * Newer versions of Node ask which upgrades are ours, so that others (h2c) are served as if not asked for;
+ * older ones hand us all, and websocket.ts refuses the others.
+ */
+const upgradeOptions: object = {
+  shouldUpgradeCallback: (request: IncomingMessage) => request.headers.upgrade?.toLowerCase() === 'websocket',
+}
+
+function createFastify(options: ServerOptions): FastifyInstance {
+  return fastify({
+    logger: false,
+    bodyLimit: JSON_BODY_BYTES_MAX,
+    requestTimeout: options.requestTimeoutMs,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    // The drain answers for itself; see publish-routes.ts.
+    return503OnClosing: false,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: PATH_PART_CHARS_MAX },
+    http: {
+      ...upgradeOptions,
+      maxHeaderSize: HEADER_BYTES_MAX,
+      headersTimeout: options.headersTimeoutMs,
+      requestTimeout: options.requestTimeoutMs,
+      connectionsCheckingInterval: Math.max(100, Math.min(5000, options.headersTimeoutMs / 2)),
+    },
+    frameworkErrors: (error, _request, reply) => {
+      sendError(reply as never, error, nullLogger)
+    },
+    clientErrorHandler: (error, socket) => answerParserError(error, socket),
+  })
+}
+
+/** JSON bodies are strict UTF-8, and no key of theirs may be one that could change an object's nature. */
+function jsonBodies(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser('error', 'error')
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser<Buffer>(/^application\/([^;]+\+)?json(;|$)/i, { parseAs: 'buffer' }, (request, body, done) => {
+    if (body.length === 0) return done(null, undefined)
+    if (!isUtf8(body)) return done(new TidingsError('invalid_argument', 'the body is not UTF-8'))
+    return parse(request, body.toString('utf8'), (error, value) => {
+      if (error) done(new TidingsError('invalid_argument', 'the body is not JSON', { cause: error }))
+      else done(null, value)
+    })
+  })
+}
+
+/** What the HTTP parser refuses never becomes a request; the answer goes straight to the socket. */
+function answerParserError(error: Error & { code?: string }, socket: Duplex): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy()
+    return
+  }
+  const [status, detail] =
+    error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+      ? [408, 'the request took too long to arrive']
+      : error.code === 'HPE_HEADER_OVERFLOW'
+        ? [431, `the request's headers are larger than ${HEADER_BYTES_MAX} bytes`]
+        : [400, 'this is not a valid HTTP/1.1 request']
+  socket.end(rawAnswer(parserProblem(status as number, detail as string), STATUS_CODES[status as number]!), () => socket.destroy())
+}

@@ -1,0 +1,172 @@
+/** The shapes of the API's JSON bodies, for the OpenAPI document. Data only; the defaults and limits are the protocol's. */
+import {
+  DISPATCH_POLICIES,
+  ERRORS,
+  LIMITS,
+  SUBSCRIPTION_DEFAULTS,
+  SUBSCRIPTION_TYPES,
+  TOPIC_DEFAULTS,
+} from '@tidings/sdk/protocol'
+
+export type Schema = Readonly<Record<string, unknown>>
+
+export const ref = (name: string): Schema => ({ $ref: `#/components/schemas/${name}` })
+export const list = (items: Schema): Schema => ({ type: 'array', items })
+export const object = (properties: Record<string, Schema>, required: string[] = []): Schema => ({
+  type: 'object',
+  properties,
+  ...(required.length > 0 ? { required } : {}),
+})
+export const whole = (description: string, limits: object = { minimum: 0 }): Schema => ({
+  type: 'integer',
+  description,
+  ...limits,
+})
+export const text = (description: string, more: object = {}): Schema => ({ type: 'string', description, ...more })
+const flag = (description: string): Schema => ({ type: 'boolean', description })
+const orNull = (schema: Schema): Schema => ({ ...schema, type: [schema['type'], 'null'] })
+
+const time = text('RFC 3339, UTC, milliseconds', { format: 'date-time' })
+const messageId = text('"<partition>:<offset>"', { examples: ['0:12'] })
+const headers: Schema = { type: 'object', additionalProperties: { type: 'string' }, description: 'names in lower case' }
+const anyValue: Schema = { description: 'the JSON value, or a string for text/*; absent when base64 is there' }
+const base64 = text('the bytes of any other value', { contentEncoding: 'base64' })
+
+const topicSettings = {
+  partitions: whole('may grow, never shrink', { minimum: 1, maximum: LIMITS.partitions, default: TOPIC_DEFAULTS.partitions }),
+  replicationFactor: whole('copies of every message', { minimum: 1, default: 1 }),
+  minInSyncReplicas: whole('copies that must be written for a publish to be answered', { minimum: 1, default: 1 }),
+  retention: object({
+    maxAgeMs: orNull(whole('segments go when their newest message is older')),
+    maxBytes: orNull(whole('oldest segments go when a partition is larger')),
+    untilAcked: flag('segments stay until every subscription has acknowledged all of them'),
+  }),
+  durability: text('what an answered publish has reached: the disk, or the operating system', {
+    enum: ['fsync', 'buffered'],
+    default: TOPIC_DEFAULTS.durability,
+  }),
+  maxMessageBytes: whole('of a value', { minimum: 1, maximum: LIMITS.messageBytesCeiling, default: TOPIC_DEFAULTS.maxMessageBytes }),
+  deduplicationWindowMs: whole('how long an Idempotency-Key is remembered', { minimum: 0, default: TOPIC_DEFAULTS.deduplicationWindowMs }),
+  segmentBytes: whole('size of a segment file', { minimum: LIMITS.segmentBytesFloor, default: TOPIC_DEFAULTS.segmentBytes }),
+}
+
+const position: Schema = {
+  oneOf: [
+    { type: 'string', enum: ['latest', 'earliest'] },
+    object({ timestamp: time }, ['timestamp']),
+    object({ offsets: { type: 'object', additionalProperties: { type: 'integer', minimum: 0 } } }, ['offsets']),
+  ],
+}
+
+const subscriptionSettings = {
+  type: text('who gets what', { enum: SUBSCRIPTION_TYPES, default: SUBSCRIPTION_DEFAULTS.type }),
+  start: { ...position, default: SUBSCRIPTION_DEFAULTS.start },
+  ackDeadlineMs: whole('a delivery not acknowledged by then comes again', { minimum: 1, default: SUBSCRIPTION_DEFAULTS.ackDeadlineMs }),
+  maxUnacked: whole('most messages outstanding', { minimum: 1, maximum: LIMITS.maxUnacked, default: SUBSCRIPTION_DEFAULTS.maxUnacked }),
+  backoff: object({ minMs: whole('before the second attempt'), maxMs: whole('before a late attempt') }),
+  deadLetter: orNull(object({ topic: text('its name'), maxDeliveries: whole('attempts before it', { minimum: 1 }) })),
+  filter: orNull(text('a CEL expression')),
+  dispatch: text('which consumer is next', { enum: DISPATCH_POLICIES, default: SUBSCRIPTION_DEFAULTS.dispatch }),
+  expireAfterMs: orNull(whole('deleted after so long without a consumer')),
+}
+
+const message = {
+  id: messageId,
+  topic: text('name'),
+  partition: whole('number'),
+  offset: whole('position in the partition'),
+  key: orNull(text('or null')),
+  value: anyValue,
+  base64,
+  contentType: text('as published'),
+  headers,
+  timestamp: time,
+}
+
+const receipt = {
+  partition: whole('number'),
+  offset: whole('position in the partition'),
+  id: messageId,
+  duplicate: flag('true when the Idempotency-Key was seen before; the position is the first one'),
+}
+
+export const SCHEMAS: Readonly<Record<string, Schema>> = {
+  Problem: object(
+    {
+      type: text('a URN of the code'),
+      title: text('of the code'),
+      status: whole('HTTP status'),
+      detail: text('what was wrong with this request, and what to do'),
+      code: text('stable', { enum: Object.keys(ERRORS) }),
+    },
+    ['type', 'title', 'status', 'detail', 'code'],
+  ),
+  TopicSettings: object(topicSettings),
+  Topic: object(
+    {
+      name: text('name'),
+      ...topicSettings,
+      partitionStates: list(
+        object({
+          partition: whole('number'),
+          earliestOffset: whole('first offset that is still there'),
+          nextOffset: whole('offset of the next message'),
+          highWatermark: whole('offsets below it can be read'),
+          bytes: whole('on disk'),
+          segments: whole('files'),
+          leader: text('node'),
+          replicas: list({ type: 'string' }),
+          isr: list({ type: 'string' }),
+          epoch: whole('of the leader'),
+        }),
+      ),
+    },
+    ['name'],
+  ),
+  SubscriptionSettings: object(subscriptionSettings),
+  Subscription: object(
+    {
+      topic: text('name'),
+      name: text('name'),
+      ...subscriptionSettings,
+      state: object({
+        backlog: whole('messages not acknowledged, outstanding deliveries included'),
+        unacked: whole('outstanding deliveries'),
+        redelivering: whole('messages waiting for another delivery'),
+        consumers: list({ type: 'object' }),
+        oldestUnackedAgeMs: orNull(whole('age of the oldest outstanding delivery')),
+        cursors: list(
+          object({
+            partition: whole('number'),
+            ackedThrough: whole('every offset below it is acknowledged'),
+            ackedAhead: whole('messages acknowledged beyond it'),
+          }),
+        ),
+      }),
+    },
+    ['name'],
+  ),
+  Position: position,
+  Message: object(message, ['id', 'topic', 'partition', 'offset', 'contentType', 'headers', 'timestamp']),
+  PulledMessage: object({ ...message, attempt: whole('1 on the first delivery', { minimum: 1 }) }),
+  NewMessage: object({
+    key: text('decides the partition', { maxLength: LIMITS.keyBytes }),
+    value: anyValue,
+    base64,
+    contentType: text('kept with the message', { default: 'application/json' }),
+    headers,
+    partition: whole('an explicit partition'),
+    idempotencyKey: text('stored once within the topic’s window', { maxLength: LIMITS.idempotencyKeyBytes }),
+    ttlMs: whole('not delivered after so long', { minimum: 1 }),
+  }),
+  Receipt: object({ topic: text('name'), ...receipt, timestamp: time }, ['topic', 'partition', 'offset', 'id', 'timestamp']),
+  BatchReceipt: object(receipt, ['partition', 'offset', 'id']),
+  Segment: object({
+    baseOffset: whole('first offset'),
+    nextOffset: whole('offset after the last'),
+    bytes: whole('on disk'),
+    sealed: flag('it will never change'),
+  }),
+  Ids: object({ ids: { ...list(messageId), maxItems: LIMITS.idsPerFrame } }, ['ids']),
+  Count: object({ count: whole('how many were outstanding here') }, ['count']),
+}

@@ -1,0 +1,57 @@
+/** What operators and their tools ask: liveness, readiness, metrics, the cluster, the API's own description. */
+import type { FastifyInstance } from 'fastify'
+import { formatTimestamp } from '@tidings/sdk/protocol'
+import type { Host } from '../cluster/host.ts'
+import { docsPage } from './docs-page.ts'
+import type { ServerMetrics } from './metrics.ts'
+import { openApiDocument } from './openapi.ts'
+
+export interface OpsParts {
+  host: Host
+  metrics: ServerMetrics
+  version: string
+  isDraining(): boolean
+}
+
+export function opsRoutes(app: FastifyInstance, parts: OpsParts): void {
+  const { host, metrics } = parts
+  app.get('/healthz', async () => ({ status: 'ok' }))
+
+  app.get('/readyz', async (_request, reply) => {
+    const reason = parts.isDraining() ? 'draining' : host.notReady()
+    if (reason === null) return { status: 'ready' }
+    return reply.code(503).send({ status: 'not_ready', reason })
+  })
+
+  app.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.expose(host)))
+
+  app.get('/v1/cluster', async () => clusterJson(host))
+
+  const document = JSON.stringify(openApiDocument(parts.version))
+  app.get('/openapi.json', async (_request, reply) => reply.type('application/json; charset=utf-8').send(document))
+
+  const page = docsPage()
+  app.get('/docs', async (_request, reply) =>
+    reply
+      .type('text/html; charset=utf-8')
+      .header('content-security-policy', "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'")
+      .send(page),
+  )
+}
+
+function clusterJson(host: Host): object {
+  const { id, epoch, startedAt } = host.node()
+  return {
+    nodes: [{ id, epoch, startedAt: formatTimestamp(startedAt) }],
+    partitions: host.topics().flatMap((topic) =>
+      topic.partitions.map((partition) => ({
+        topic: topic.name,
+        partition: partition.number,
+        leader: id,
+        epoch: partition.epoch,
+        replicas: [id],
+        isr: [id],
+      })),
+    ),
+  }
+}

@@ -1,0 +1,342 @@
+/**
+ * One consumer's connection on the JSON protocol: between a subscription and a socket, with no socket
+ * library. What the subscription hands over waits here and goes to the socket only while that holds
+ * less than its share, so a consumer that does not read costs its share of the socket's memory plus
+ * references to batches that others read too. One that takes nothing for too long is ended, as is one that
+ * is silent. Frames of a turn of the event loop leave in one write.
+ */
+import {
+  CLOSE,
+  type ClientFrame,
+  formatMessageId,
+  LIMITS,
+  type MessageId,
+  parseClientFrame,
+  type RequestTag,
+  requestOf,
+  type ServerFrame,
+  TidingsError,
+} from '@tidings/sdk/protocol'
+import type { Clock, Timer } from '../base/clock.ts'
+import type { Logger } from '../base/telemetry.ts'
+import type { Attachment, ConsumerPort, Delivery, Gap, Subscription } from '../subscription/subscription.ts'
+import { messageFrame } from './message-json.ts'
+
+/** The socket as a session needs it. */
+export interface Socket {
+  /** Queues one text frame. */
+  send(text: string): void
+  ping(): void
+  /** Bytes queued and not yet taken by the operating system. */
+  bufferedBytes(): number
+  /** Frames between the two leave in one write. */
+  cork(): void
+  uncork(): void
+  /** Starts the closing handshake. Calls to a closing socket do nothing. */
+  close(code: number, reason: string): void
+  /** Ends the connection at once. */
+  terminate(): void
+}
+
+export interface SessionOptions {
+  consumer: string
+  prefetch: number
+  weight: number
+  /** Longest time in which a socket with something to send takes nothing of it. */
+  writeTimeoutMs: number
+}
+
+/** Above it no frame is added to the socket's queue: most that one connection holds, and one frame. */
+export const SOCKET_BYTES_MAX = 262_144
+const PING_INTERVAL_MS = 15_000
+const SILENCE_MAX_MS = 30_000
+
+/** `open` until something ends it; `draining` sends no messages but still confirms acknowledgements. */
+type State = 'open' | 'draining' | 'ended'
+
+export class Session implements ConsumerPort {
+  readonly name: string
+  readonly prefetch: number
+  readonly weight: number
+  readonly #socket: Socket
+  readonly #clock: Clock
+  readonly #logger: Logger
+  readonly #writeTimeoutMs: number
+  #attachment: Attachment | undefined
+  #state: State = 'open'
+  /** Handed over and not yet sent, first in first out; `#next` is the offset to send of the first. */
+  #waiting: Delivery[] = []
+  #next = 0
+  #isCorked = false
+  /** The acknowledgements whose answer is still due. */
+  #unconfirmed = 0
+  #heardAt: number
+  #pingTimer: Timer | undefined
+  #writeTimer: Timer | undefined
+
+  constructor(socket: Socket, clock: Clock, logger: Logger, options: SessionOptions) {
+    this.#socket = socket
+    this.#clock = clock
+    this.#logger = logger
+    this.name = options.consumer
+    this.prefetch = options.prefetch
+    this.weight = options.weight
+    this.#writeTimeoutMs = options.writeTimeoutMs
+    this.#heardAt = clock.monotonic()
+    this.#schedulePing()
+  }
+
+  /** Joins the subscription, or closes the connection with what stands in the way (4409 when it is taken). */
+  join(subscription: Subscription): void {
+    try {
+      const attachment = subscription.attach(this)
+      // The subscription may have ended this consumer within attach already.
+      if (this.#state === 'ended') attachment.detach()
+      else this.#attachment = attachment
+    } catch (thrown) {
+      const error = TidingsError.from(thrown)
+      this.#logInternal(error)
+      this.#end(error.closeCode, error.message)
+    }
+  }
+
+  // --- from the subscription ---
+
+  deliver(delivery: Delivery): void {
+    if (this.#state !== 'open') return
+    if (this.#waiting.length === 0) this.#next = delivery.from
+    this.#waiting.push(delivery)
+    this.#pump()
+  }
+
+  gap(gap: Gap): void {
+    if (this.#state === 'open') this.#sendFrame({ type: 'gap', ...gap })
+  }
+
+  ready(): boolean {
+    return this.#state === 'open' && this.#waiting.length === 0 && this.#socket.bufferedBytes() < SOCKET_BYTES_MAX
+  }
+
+  ended(why: 'deleted' | 'closing'): void {
+    this.#attachment = undefined
+    if (why === 'deleted') this.#end(CLOSE.deleted, 'the subscription was deleted')
+    else this.#end(CLOSE.restarting, 'the broker is restarting')
+  }
+
+  // --- from the socket ---
+
+  /** A text frame came. */
+  received(text: string): void {
+    this.heard()
+    if (this.#state === 'ended') return
+    let frame: ClientFrame
+    try {
+      frame = parseClientFrame(text)
+    } catch (thrown) {
+      this.#sendError(TidingsError.from(thrown), requestOf(thrown))
+      return
+    }
+    try {
+      // Before the join and after the end nothing is outstanding here.
+      if (this.#attachment) this.#act(frame, this.#attachment)
+    } catch (thrown) {
+      this.#sendError(TidingsError.from(thrown), frame.request)
+    }
+  }
+
+  /** A binary frame came: this protocol has none. */
+  receivedBinary(): void {
+    this.heard()
+    if (this.#state === 'ended') return
+    this.#sendError(new TidingsError('invalid_argument', 'this protocol has text frames only'), undefined)
+  }
+
+  /** Any sign of life. */
+  heard(): void {
+    this.#heardAt = this.#clock.monotonic()
+  }
+
+  /** The socket's queue ran empty. */
+  drained(): void {
+    this.#writeTimer?.cancel()
+    this.#writeTimer = undefined
+    this.#pump()
+    if (this.ready()) this.#attachment?.wake()
+  }
+
+  /** The connection is gone. */
+  closed(): void {
+    this.#leave()
+  }
+
+  // --- from the server ---
+
+  /** Stops deliveries; closes when the acknowledgements that are under way are answered. */
+  drain(): void {
+    if (this.#state !== 'open') return
+    this.#state = 'draining'
+    this.#waiting = []
+    this.#closeWhenDrained()
+  }
+
+  // --- within ---
+
+  #act(frame: ClientFrame, attachment: Attachment): void {
+    switch (frame.type) {
+      case 'ack':
+        if ('upTo' in frame) {
+          const { upTo } = frame
+          this.#confirm(frame.request, [upTo], true, (done) => attachment.ackUpTo(upTo, done))
+        } else {
+          const { ids } = frame
+          this.#confirm(frame.request, ids, false, (done) => attachment.ack(ids, done))
+        }
+        return
+      case 'nack':
+        attachment.nack(frame.ids, frame.delayMs, frame.reason)
+        return
+      case 'extend':
+        attachment.extend(frame.ids, frame.ms)
+        return
+      case 'release':
+        attachment.release(frame.ids)
+        return
+      case 'reject':
+        this.#confirm(frame.request, frame.ids, false, (done) => attachment.reject(frame.ids, frame.reason, done))
+        return
+      case 'pause':
+        attachment.pause()
+        return
+      case 'resume':
+        attachment.resume()
+        return
+      case 'auth':
+        // Access control is off, so there is no token to check.
+        return
+    }
+  }
+
+  /** Acknowledges; where an answer was asked for, it is sent when the acknowledgement is durable. */
+  #confirm(
+    request: RequestTag | undefined,
+    ids: readonly MessageId[],
+    isCumulative: boolean,
+    acknowledge: (done?: (error: Error | null) => void) => void,
+  ): void {
+    if (request === undefined) return acknowledge()
+    this.#unconfirmed++
+    let isSettled = false
+    const settle = (): boolean => {
+      if (isSettled) return false
+      isSettled = true
+      this.#unconfirmed--
+      return true
+    }
+    try {
+      acknowledge((error) => {
+        if (!settle() || this.#state === 'ended') return
+        if (error) this.#sendError(TidingsError.from(error), request)
+        else {
+          const texts = ids.map(idText)
+          this.#sendFrame({ type: 'acked', request, ids: texts, ...(isCumulative ? { upTo: texts[0]! } : {}) })
+        }
+        if (this.#state === 'draining') this.#closeWhenDrained()
+      })
+    } catch (error) {
+      settle()
+      throw error
+    }
+  }
+
+  #closeWhenDrained(): void {
+    if (this.#unconfirmed === 0) this.#end(CLOSE.restarting, 'the broker is restarting')
+  }
+
+  /** Sends what waits, as long as the socket has room. */
+  #pump(): void {
+    while (this.#waiting.length > 0 && this.#socket.bufferedBytes() < SOCKET_BYTES_MAX) {
+      const delivery = this.#waiting[0]!
+      this.#send(messageFrame(delivery, delivery.batch, this.#next, delivery.attempt))
+      if (++this.#next < delivery.to) continue
+      this.#waiting.shift()
+      this.#next = this.#waiting[0]?.from ?? 0
+    }
+    this.#watchWrites()
+  }
+
+  /** While the socket is backed up, its next sign of progress must come in time. */
+  #watchWrites(): void {
+    if (this.#writeTimer || this.#socket.bufferedBytes() < SOCKET_BYTES_MAX) return
+    this.#writeTimer = this.#clock.after(this.#writeTimeoutMs, () => {
+      this.#logger.warn({ consumer: this.name }, 'consumer does not read: closing its connection')
+      this.#end(CLOSE.slow, 'the consumer reads too slowly')
+    })
+  }
+
+  #sendError(error: TidingsError, request: RequestTag | undefined): void {
+    this.#logInternal(error)
+    const frame: ServerFrame = { type: 'error', code: error.code, detail: error.message }
+    if (request !== undefined) frame.request = request
+    this.#sendFrame(frame)
+  }
+
+  #logInternal(error: TidingsError): void {
+    if (error.code === 'internal') this.#logger.error({ err: error.cause ?? error }, 'consumer frame failed')
+  }
+
+  /** Answers are small, but a client that asks and never reads would pile them up all the same. */
+  #sendFrame(frame: ServerFrame): void {
+    if (this.#socket.bufferedBytes() > SOCKET_BYTES_MAX + LIMITS.frameBytes) {
+      this.#end(CLOSE.slow, 'the consumer reads too slowly')
+      return
+    }
+    this.#send(JSON.stringify(frame))
+    this.#watchWrites()
+  }
+
+  #send(text: string): void {
+    if (!this.#isCorked) {
+      this.#isCorked = true
+      this.#socket.cork()
+      queueMicrotask(() => {
+        this.#isCorked = false
+        this.#socket.uncork()
+      })
+    }
+    this.#socket.send(text)
+  }
+
+  #schedulePing(): void {
+    this.#pingTimer = this.#clock.after(PING_INTERVAL_MS, () => {
+      if (this.#clock.monotonic() - this.#heardAt >= SILENCE_MAX_MS) {
+        this.#leave()
+        this.#socket.terminate()
+        return
+      }
+      this.#socket.ping()
+      this.#schedulePing()
+    })
+  }
+
+  #end(code: number, reason: string): void {
+    if (this.#state === 'ended') return
+    this.#leave()
+    this.#socket.close(code, reason)
+  }
+
+  /** What is outstanding goes back at once; nothing is sent any more. */
+  #leave(): void {
+    if (this.#state === 'ended') return
+    this.#state = 'ended'
+    this.#waiting = []
+    this.#pingTimer?.cancel()
+    this.#writeTimer?.cancel()
+    this.#attachment?.detach()
+    this.#attachment = undefined
+  }
+}
+
+function idText(id: MessageId): string {
+  const text = formatMessageId(id.partition, id.offset)
+  return id.topic === undefined ? text : `${id.topic}/${text}`
+}
