@@ -26,12 +26,27 @@ export interface Random {
   id(): string
 }
 
+const TIMEOUT_MAX_MS = 2 ** 31 - 1
+
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
   after(delayMs, fire) {
-    const handle = setTimeout(fire, delayMs)
-    handle.unref()
+    const due = performance.now() + delayMs
+    let handle: NodeJS.Timeout
+    // A timeout may end up to a millisecond early, and at once when it is longer than its maximum.
+    const wait = (leftMs: number): void => {
+      handle = setTimeout(
+        () => {
+          const stillMs = due - performance.now()
+          if (stillMs > 0) wait(stillMs)
+          else fire()
+        },
+        Math.min(Math.ceil(leftMs), TIMEOUT_MAX_MS),
+      )
+      handle.unref()
+    }
+    wait(delayMs)
     return { cancel: () => clearTimeout(handle) }
   },
   soon: (run) => void setImmediate(run),

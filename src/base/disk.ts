@@ -8,6 +8,8 @@
  * succeeded; a created, renamed or removed name survives once `syncDirectory` of its parent has.
  */
 
+import { assert } from './invariant.ts'
+
 export interface DiskFile {
   /** Bytes in the file, as the operating system sees them now. */
   size(): Promise<number>
@@ -42,6 +44,20 @@ export interface Disk {
   syncDirectory(path: string): Promise<void>
   /** Bytes that can still be written. */
   freeBytes(): Promise<number>
+}
+
+/**
+ * The names that a path consists of, none for the root itself. Paths are made of ids and numbers by
+ * our own code: one that could leave the root is our bug, never an answer to a user.
+ */
+export function pathNames(path: string): string[] {
+  if (path === '') return []
+  const names = path.split('/')
+  for (const name of names) {
+    const isPlain = name !== '' && name !== '.' && name !== '..' && !name.includes('\\') && !name.includes('\0')
+    assert(isPlain, `path ${JSON.stringify(path)} stays below the data directory`)
+  }
+  return names
 }
 
 export function errorCode(error: unknown): string | undefined {
