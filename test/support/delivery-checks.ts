@@ -4,13 +4,22 @@
  * against the one before it of the same position and what was seen in between. Pure.
  */
 import type { HistoryEvent } from './history.ts'
-import { type Facts, positionKey, type Report, type SubscriptionFacts, type ValueRecord } from './history-verdict.ts'
+import {
+  type Facts,
+  positionKey,
+  type Report,
+  type SubscriptionFacts,
+  type ValueRecord,
+  type Verdict,
+} from './history-verdict.ts'
 
 type Delivery = Extract<HistoryEvent, { op: 'dlv' }>
 
 /** What is known of one position on one subscription. */
 interface Lease {
   delivered: number
+  /** Of these, with an attempt above 1. */
+  redelivered: number
   last: Delivery
   /** Index of the last delivery in the history. */
   lastIndex: number
@@ -32,11 +41,7 @@ interface Disturbances {
   faults: number[]
 }
 
-type Counts = {
-  delivered: Record<string, number>
-  redelivered: Record<string, number>
-  confirmed: Record<string, number>
-}
+type Counts = Pick<Verdict, 'delivered' | 'redelivered' | 'duplicates' | 'lost' | 'confirmed'>
 
 export function checkDeliveries(
   events: readonly HistoryEvent[],
@@ -45,16 +50,18 @@ export function checkDeliveries(
   positions: ReadonlyMap<string, string>,
   report: Report,
 ): Counts {
-  const counts: Counts = { delivered: {}, redelivered: {}, confirmed: {} }
+  const counts: Counts = { delivered: {}, redelivered: {}, duplicates: {}, lost: {}, confirmed: {} }
   const disturbances = collectDisturbances(events)
   for (const subscription of facts.subscriptions) {
     const leases = new Walk(events, subscription, facts, disturbances, report).run()
     const all = [...leases.values()]
     const delivered = all.reduce((sum, lease) => sum + lease.delivered, 0)
     counts.delivered[subscription.name] = delivered
-    counts.redelivered[subscription.name] = delivered - leases.size
+    counts.redelivered[subscription.name] = all.reduce((sum, lease) => sum + lease.redelivered, 0)
+    counts.duplicates[subscription.name] = delivered - leases.size
     counts.confirmed[subscription.name] = all.filter((lease) => lease.confirmed).length
-    if (facts.drained) checkDrained(events, subscription.name, leases, values, report)
+    counts.lost[subscription.name] = facts.drained ? checkLost(subscription.name, leases, values, report) : 0
+    if (facts.drained) checkDrained(events, subscription.name, leases, report)
     checkSkips(subscription.name, leases, positions, facts.drained, report)
   }
   return counts
@@ -141,7 +148,9 @@ class Walk {
     if (lease) {
       this.#checkConfirmed(event, lease)
       this.#checkAgain(event, lease)
-      Object.assign(lease, { last: event, lastIndex: index, returned: undefined, delivered: lease.delivered + 1 })
+      lease.delivered++
+      if (event.attempt > 1) lease.redelivered++
+      Object.assign(lease, { last: event, lastIndex: index, returned: undefined })
       return
     }
     if (event.attempt > 1 && !this.#anyClosed && !this.#faulted && this.#seekIndex === -1) {
@@ -149,6 +158,7 @@ class Walk {
     }
     this.#leases.set(key, {
       delivered: 1,
+      redelivered: event.attempt > 1 ? 1 : 0,
       last: event,
       lastIndex: index,
       returned: undefined,
@@ -210,18 +220,28 @@ class Walk {
   }
 }
 
-function checkDrained(
-  events: readonly HistoryEvent[],
+function checkLost(
   name: string,
   leases: ReadonlyMap<string, Lease>,
   values: ReadonlyMap<string, ValueRecord>,
   report: Report,
-): void {
+): number {
   const got = new Set([...leases.values()].map((lease) => lease.last.value))
+  let lost = 0
   for (const [value, record] of values) {
-    if (record.ok > 0 && !got.has(value))
-      report.add('LOST', `${name} never got ${value} (${[...record.receipts].join(', ')})`)
+    if (record.ok === 0 || got.has(value)) continue
+    lost++
+    report.add('LOST', `${name} never got ${value} (${[...record.receipts].join(', ')})`)
   }
+  return lost
+}
+
+function checkDrained(
+  events: readonly HistoryEvent[],
+  name: string,
+  leases: ReadonlyMap<string, Lease>,
+  report: Report,
+): void {
   for (const [key, lease] of leases) {
     if (!lease.ackSent) report.add('NOT_DRAINED', `${name} ${key} was delivered and never acknowledged`)
   }

@@ -51,7 +51,13 @@ export interface Verdict {
   /** Published without an answer and delivered all the same: allowed, and counted. */
   recovered: number
   delivered: Record<string, number>
+  /** Deliveries with an attempt above 1. */
   redelivered: Record<string, number>
+  /** Deliveries of a position that a consumer had got before. */
+  duplicates: Record<string, number>
+  /** Answered publishes that never came, in a run that was drained. */
+  lost: Record<string, number>
+  /** Acknowledgements whose confirmation was seen. */
   confirmed: Record<string, number>
 }
 
