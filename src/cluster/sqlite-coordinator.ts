@@ -107,7 +107,7 @@ function check(database: Database.Database, path: string): void {
     throw damaged(path, 'it is a SQLite database, but none of this broker')
   }
   const verdict = database.pragma('quick_check(1)', { simple: true })
-  if (verdict !== 'ok') throw damaged(path, String(verdict))
+  if (verdict !== 'ok') throw damaged(path, String(verdict).replaceAll('\n', ' '))
   const version = readNumber(database, path, 'schema_version')
   if (version > SCHEMA_VERSION) {
     throw new StoreError(
