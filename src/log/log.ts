@@ -133,14 +133,14 @@ export class Log {
     }))
   }
 
-  /** Bytes that still fit into the active segment; what an empty one takes has no bound. */
+  /** Bytes that still fit into the active segment; an empty one takes one larger group all the same. */
   get room(): number {
-    return this.#active.content.isEmpty ? Number.POSITIVE_INFINITY : this.segmentBytes - this.#active.content.end
+    return this.segmentBytes - this.#active.content.end
   }
 
   /** Makes the active segment ready for a group of so many bytes: rolls where it would not fit. */
   async prepare(bytes: number): Promise<void> {
-    if (bytes > this.room) await this.roll()
+    if (bytes > this.room && !this.#active.content.isEmpty) await this.roll()
   }
 
   /**

@@ -79,7 +79,7 @@ export interface PartitionSettings {
   retention: RetentionPolicy
 }
 
-const CURSOR_SEGMENT_BYTES = 2 * 1_048_576
+const CURSOR_SEGMENT_BYTES = 4 * 1_048_576
 /** Acknowledgements that nobody waits for, and buffered publishes, are synced this late at the latest. */
 const CURSOR_LAZY_SYNC_MS = 50
 const BUFFERED_SYNC_MS = 1000
@@ -106,6 +106,8 @@ export class LogPartition implements Partition {
   readonly #listeners: Set<() => void> = new Set()
   #highWatermark: number
   #notified: number
+  #closed = false
+  #maintenance: Promise<void> = Promise.resolve()
   #idleSince: { nextOffset: number; cursorOffset: number; at: number } | null = null
 
   private constructor(
@@ -268,7 +270,12 @@ export class LogPartition implements Partition {
    * What is due from time to time: retention, and a checkpoint once the partition has been idle. An
    * error that leaves files in doubt trips the latch.
    */
-  async maintain(): Promise<void> {
+  maintain(): Promise<void> {
+    if (!this.#closed) this.#maintenance = this.#maintenance.then(() => this.#maintain())
+    return this.#maintenance
+  }
+
+  async #maintain(): Promise<void> {
     const { clock, latch, logger } = this.#environment
     try {
       const { retention } = this.#settings
@@ -296,6 +303,8 @@ export class LogPartition implements Partition {
 
   /** Finishes what was queued and closes the files; a checkpoint makes the next start trust the end. */
   async close(): Promise<void> {
+    this.#closed = true
+    await this.#maintenance
     await this.#dataQueue.close()
     await this.#cursorQueue.close()
     await this.#data.checkpoint()

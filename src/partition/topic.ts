@@ -126,7 +126,7 @@ export class HostedTopic implements Topic {
       this.check(input)
       const key = this.#keyOf(input)
       if (key !== null) {
-        const known = this.#known(input, key, done)
+        const known = this.#known(input, key, () => done)
         if (known) return
         this.#window.admit(this.#clock.now(), this.#pending.size + 1)
       }
@@ -174,7 +174,7 @@ export class HostedTopic implements Topic {
       if (key !== null) {
         const earlier = first.get(key)
         if (earlier !== undefined) return batch.repeats(index, earlier)
-        if (this.#known(input, key, batch.receiver(index))) return
+        if (this.#known(input, key, () => batch.receiver(index))) return
         first.set(key, index)
       }
       const partition = this.#choose(input)
@@ -194,16 +194,15 @@ export class HostedTopic implements Topic {
   }
 
   /** Answers a repeated key from the window, or lets it wait for the first publish. */
-  #known(input: PublishInput, key: string, done: PublishDone): boolean {
+  #known(input: PublishInput, key: string, receiver: () => PublishDone): boolean {
     const pending = this.#pending.get(key)
     if (pending) {
-      pending.waiting.push(done)
+      pending.waiting.push(receiver())
       return true
     }
     const first = this.#window.find(input.idempotencyKey!, this.#clock.now())
-    if (!first) return false
-    done(null, receiptOf(first, true))
-    return true
+    if (first) receiver()(null, receiptOf(first, true))
+    return first !== null
   }
 
   #choose(input: PublishInput): LogPartition {

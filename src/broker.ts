@@ -1,0 +1,104 @@
+/**
+ * The composition root: builds every part of one broker once, from ports handed in, starts them in
+ * order and stops them in the reverse. The process (main.ts) hands in the real ports, tests others.
+ */
+import type { Clock, Random } from './base/clock.ts'
+import type { Disk } from './base/disk.ts'
+import type { Latch } from './base/latch.ts'
+import { SpaceGuard } from './base/space-guard.ts'
+import type { Logger } from './base/telemetry.ts'
+import { Catalog } from './cluster/catalog.ts'
+import type { Coordinator } from './cluster/coordinator.ts'
+import { BrokerHost } from './cluster/host.ts'
+import { CacheBudget } from './log/batch-cache.ts'
+import { OpenSegments } from './log/open-segments.ts'
+import { Server, type ServerOptions } from './server/app.ts'
+import type { ServerMetrics } from './server/metrics.ts'
+
+export interface BrokerPorts {
+  disk: Disk
+  clock: Clock
+  random: Random
+  logger: Logger
+  metrics: ServerMetrics
+  /** Trips when nothing may be acknowledged any more; whoever made it ends the process. */
+  latch: Latch
+  coordinator: Coordinator
+  /** The coordinator's store was made just now. */
+  coordinatorIsNew: boolean
+}
+
+export interface BrokerOptions extends ServerOptions {
+  version: string
+  nodeId: string
+  autoCreateTopics: boolean
+  /** Bytes that may wait for one partition's disk. */
+  maxQueuedBytes: number
+  /** Memory for batches that were published or read lately, all partitions together. */
+  tailCacheBytes: number
+  /** Disk space that publishes leave free. */
+  reserveBytes: number
+}
+
+/** Sealed segments open for reading at once. */
+const OPEN_SEGMENTS = 256
+
+export class Broker {
+  readonly host: BrokerHost
+  readonly server: Server
+  readonly #ports: BrokerPorts
+  readonly #space: SpaceGuard
+
+  private constructor(ports: BrokerPorts, options: BrokerOptions, space: SpaceGuard) {
+    const { disk, clock, random, logger, metrics, latch } = ports
+    this.#ports = ports
+    this.#space = space
+    this.host = new BrokerHost({
+      catalog: new Catalog(ports.coordinator, random),
+      catalogIsNew: ports.coordinatorIsNew,
+      random,
+      nodeId: options.nodeId,
+      autoCreateTopics: options.autoCreateTopics,
+      environment: {
+        disk,
+        clock,
+        latch,
+        logger,
+        metrics,
+        space,
+        cacheBudget: new CacheBudget(options.tailCacheBytes),
+        openSegments: new OpenSegments(OPEN_SEGMENTS, (error) => latch.trip(error)),
+        maxQueuedBytes: options.maxQueuedBytes,
+      },
+    })
+    this.server = new Server({ host: this.host, clock, logger, metrics, options, version: options.version })
+  }
+
+  /** A broker that serves nothing yet. */
+  static async create(ports: BrokerPorts, options: BrokerOptions): Promise<Broker> {
+    const space = await SpaceGuard.start(ports.disk, ports.clock, options.reserveBytes, (error) =>
+      ports.logger.error({ error: String(error) }, 'the disk does not say how much room it has'),
+    )
+    return new Broker(ports, options, space)
+  }
+
+  /**
+   * Listens (answering 503 while it recovers), then recovers what the disk holds. Rejects when the port
+   * cannot be had, or with CorruptionError when durable data is damaged.
+   */
+  async start(): Promise<{ url: string }> {
+    const address = await this.server.listen()
+    await this.host.open()
+    return address
+  }
+
+  /** Stops taking work, finishes what is in flight, tells consumers to reconnect, closes the files. */
+  async stop(): Promise<void> {
+    this.host.drain()
+    await this.server.drain()
+    await this.host.close()
+    this.#space.stop()
+    await this.#ports.coordinator.close()
+    this.#ports.metrics.close()
+  }
+}

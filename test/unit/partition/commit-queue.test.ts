@@ -1,0 +1,237 @@
+import type { TidingsError } from '@tidings/sdk/protocol'
+import { describe, expect, it } from 'vitest'
+import { Log } from '../../../src/log/log.ts'
+import { type CommitEntry, GroupCommit, type GroupCommitOptions, type Records } from '../../../src/partition/commit-queue.ts'
+import { settle } from '../../support/settle.ts'
+import { SimClock } from '../../support/sim-clock.ts'
+import { SimDisk } from '../../support/sim-disk.ts'
+import { SimRandom } from '../../support/sim-random.ts'
+import { environment, logOptions, record } from '../../support/storage.ts'
+
+class Entry implements CommitEntry {
+  readonly events: string[] = []
+  readonly bytes: Uint8Array
+  error: TidingsError | null = null
+  taken = 0
+
+  constructor(text: string) {
+    this.bytes = record(text)
+  }
+
+  get size(): number {
+    return this.bytes.length
+  }
+
+  take(): Records {
+    this.taken += 1
+    return { bytes: this.bytes, count: 1, attributes: 0 }
+  }
+
+  written(offset: number): void {
+    this.events.push(`written ${offset}`)
+  }
+
+  durable(offset: number): void {
+    this.events.push(`durable ${offset}`)
+  }
+
+  failed(error: TidingsError): void {
+    this.error = error
+    this.events.push(`failed ${error.code}`)
+  }
+}
+
+interface Rig {
+  disk: SimDisk
+  clock: SimClock
+  log: Log
+  queue: GroupCommit
+  poison: Error[]
+  /** Lets pending disk operations of these kinds happen, until none is left. */
+  perform(...kinds: string[]): Promise<void>
+}
+
+async function rig(patch: Partial<GroupCommitOptions> & { segmentBytes?: number; capacityBytes?: number } = {}): Promise<Rig> {
+  const disk = new SimDisk({ random: new SimRandom(7), schedule: 'manual' })
+  const clock = new SimClock()
+  const mounted = disk.mount()
+  const waiting = <T>(promise: Promise<T>): Promise<T> => drive(disk, promise)
+  const shared = await waiting(environment(mounted, clock))
+  const log = await waiting(Log.create(logOptions(mounted, { segmentBytes: patch.segmentBytes ?? 1_000_000 })))
+  if (patch.capacityBytes !== undefined) disk.capacityBytes = disk.usedBytes + patch.capacityBytes
+  const queue = new GroupCommit({
+    log,
+    clock,
+    latch: shared.latch,
+    metrics: shared.metrics,
+    space: shared.space,
+    usesReserve: false,
+    leaderEpoch: 1,
+    maxQueuedBytes: 10_000,
+    lazySyncMs: 50,
+    onProgress: () => undefined,
+    onSettled: () => undefined,
+    ...patch,
+  })
+  const perform = async (...kinds: string[]): Promise<void> => {
+    for (;;) {
+      await settle()
+      await settle()
+      const next = disk.pending.find(({ kind }) => kinds.includes(kind))
+      if (!next) return
+      disk.perform(next.id)?.deliver()
+    }
+  }
+  return { disk, clock, log, queue, poison: shared.poison, perform }
+}
+
+async function drive<T>(disk: SimDisk, promise: Promise<T>): Promise<T> {
+  let isOver = false
+  const ended = promise.finally(() => {
+    isOver = true
+  })
+  while (!isOver) {
+    disk.step()
+    await settle()
+  }
+  return ended
+}
+
+describe('the commit queue', () => {
+  it('answers durable only after the sync, in order, with offsets', async () => {
+    const { queue, perform } = await rig()
+    const entries = ['a', 'b', 'c'].map((text) => new Entry(text))
+    for (const entry of entries) queue.submit(entry, 'durable')
+    await perform('write')
+    expect(entries.map(({ events }) => events)).toEqual([['written 0'], ['written 1'], ['written 2']])
+    await perform('sync')
+    expect(entries.map(({ events }) => events.at(-1))).toEqual(['durable 0', 'durable 1', 'durable 2'])
+  })
+
+  it('takes everything that arrived during a flush into the next one', async () => {
+    const { disk, queue, perform } = await rig()
+    queue.submit(new Entry('first'), 'durable')
+    await perform('write')
+    const others = Array.from({ length: 20 }, (_, i) => new Entry(`other ${i}`))
+    for (const entry of others) queue.submit(entry, 'durable')
+    await perform('write')
+    expect(others.every(({ taken }) => taken === 0)).toBe(true)
+    const before = disk.counts.get('write') ?? 0
+    await perform('sync', 'write')
+    expect(others.at(-1)!.events).toEqual(['written 20', 'durable 20'])
+    expect(disk.counts.get('write')! - before).toBe(1)
+  })
+
+  it('writes at once what waits only for the write, also while a sync is under way', async () => {
+    const { queue, perform } = await rig()
+    const slow = new Entry('slow')
+    queue.submit(slow, 'durable')
+    await perform('write')
+    const quick = new Entry('quick')
+    queue.submit(quick, 'written')
+    await perform('write')
+    expect(quick.events).toEqual(['written 1'])
+    expect(slow.events).toEqual(['written 0'])
+    await perform('sync')
+    expect(slow.events).toEqual(['written 0', 'durable 0'])
+    expect(quick.events).toEqual(['written 1'])
+  })
+
+  it('syncs what nobody waits for within the lazy interval', async () => {
+    const { clock, queue, perform } = await rig()
+    const lazy = new Entry('lazy')
+    queue.submit(lazy, 'lazy')
+    await perform('write', 'sync')
+    expect(lazy.events).toEqual(['written 0'])
+    clock.advance(50)
+    await perform('sync')
+    expect(lazy.events).toEqual(['written 0', 'durable 0'])
+  })
+
+  it('is bounded: past its bytes publishers are told to slow down, and nothing of theirs is stored', async () => {
+    const { queue, log, perform } = await rig({ maxQueuedBytes: 200 })
+    const entries: Entry[] = []
+    expect(() => {
+      for (;;) {
+        const entry = new Entry('x'.repeat(50))
+        queue.submit(entry, 'durable')
+        entries.push(entry)
+      }
+    }).toThrow(expect.objectContaining({ code: 'overloaded' }))
+    await perform('write', 'sync')
+    expect(log.nextOffset).toBe(entries.length)
+    expect(() => queue.submit(new Entry('more'), 'durable')).not.toThrow()
+  })
+
+  it('takes one entry that is larger than its bound, alone', async () => {
+    const { queue, perform } = await rig({ maxQueuedBytes: 200 })
+    const large = new Entry('x'.repeat(1000))
+    queue.submit(large, 'durable')
+    await perform('write', 'sync')
+    expect(large.events.at(-1)).toBe('durable 0')
+  })
+
+  it('never calls anybody after a failed sync, and never syncs again (S-LATCH)', async () => {
+    const { disk, queue, perform, poison } = await rig()
+    disk.fail({ on: 'sync', code: 'EIO' })
+    const entries = ['a', 'b'].map((text) => new Entry(text))
+    queue.submit(entries[0]!, 'durable')
+    await perform('write')
+    queue.submit(entries[1]!, 'durable')
+    await perform('sync', 'write', 'sync')
+    expect(poison).toHaveLength(1)
+    expect(entries[0]!.events).toEqual(['written 0'])
+    expect(entries[1]!.events).toEqual([])
+    expect([...disk.syncsAfterFailure.values()]).toEqual([])
+    expect(disk.pending).toEqual([])
+  })
+
+  it('poisons itself when a write fails for another reason than room', async () => {
+    const { disk, queue, perform, poison } = await rig()
+    disk.fail({ on: 'write', code: 'EIO' })
+    const entry = new Entry('a')
+    queue.submit(entry, 'durable')
+    await perform('write', 'sync')
+    expect(poison).toHaveLength(1)
+    expect(entry.events).toEqual([])
+  })
+
+  it('refuses a group for which there is no room, leaves the log as it was, and goes on when there is', async () => {
+    const { disk, log, queue, perform, poison } = await rig()
+    const first = new Entry('first')
+    queue.submit(first, 'durable')
+    await perform('write', 'sync')
+    disk.fail({ on: 'write', code: 'ENOSPC' })
+    const refused = new Entry('refused')
+    queue.submit(refused, 'durable')
+    await perform('write', 'truncate', 'size', 'sync')
+    expect(refused.events).toEqual(['failed storage_full'])
+    expect(log.nextOffset).toBe(1)
+    expect(() => queue.submit(new Entry('while full'), 'durable')).toThrow(expect.objectContaining({ code: 'storage_full' }))
+    const again = new Entry('again')
+    const reserved = await rig({ usesReserve: true })
+    reserved.queue.submit(again, 'durable')
+    await reserved.perform('write', 'sync')
+    expect(again.events.at(-1)).toBe('durable 0')
+    expect(poison).toEqual([])
+  })
+
+  it('rolls between groups, never inside a batch', async () => {
+    const { disk, log, queue } = await rig({ segmentBytes: 4096, maxQueuedBytes: 1_000_000 })
+    const entries = Array.from({ length: 60 }, (_, i) => new Entry(`${i} ${'.'.repeat(200)}`))
+    for (const entry of entries) queue.submit(entry, 'durable')
+    await drive(disk, queue.flush())
+    expect(entries.map(({ events }) => events.at(-1))).toEqual(entries.map((_, i) => `durable ${i}`))
+    expect(log.segments().length).toBeGreaterThan(3)
+    for (const { bytes, sealed } of log.segments()) if (sealed) expect(bytes).toBeLessThan(4096 + 300)
+  })
+
+  it('finishes what it has and takes no more once it closes', async () => {
+    const { disk, queue } = await rig()
+    const entry = new Entry('last')
+    queue.submit(entry, 'lazy')
+    await drive(disk, queue.close())
+    expect(entry.events.at(-1)).toBe('durable 0')
+    expect(() => queue.submit(new Entry('late'), 'durable')).toThrow(expect.objectContaining({ code: 'overloaded' }))
+  })
+})
