@@ -57,7 +57,8 @@ export function parseCommandLine(
     checkExposure(config)
     return { kind: 'serve', config }
   } catch (error) {
-    if (error instanceof ConfigError) return { kind: 'refused', message: error.message.replaceAll(/\s*[\r\n]+\s*/g, ' ') }
+    if (error instanceof ConfigError)
+      return { kind: 'refused', message: error.message.replaceAll(/\s*[\r\n]+\s*/g, ' ') }
     throw error
   }
 }

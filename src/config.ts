@@ -20,11 +20,11 @@ interface Setting<T> {
   readonly help: string
 }
 
-function integer(from: number, to: number): Kind<number> {
+function integer(least: number, most: number): Kind<number> {
   const check = (value: unknown): number | undefined =>
-    typeof value === 'number' && Number.isInteger(value) && value >= from && value <= to ? value : undefined
+    typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most ? value : undefined
   return {
-    shape: `a whole number from ${from} to ${to}`,
+    shape: `a whole number from ${least} to ${most}`,
     fromText: (text) => (/^\d{1,16}$/.test(text) ? check(Number(text)) : undefined),
     fromJson: check,
   }
@@ -78,18 +78,30 @@ export const SETTINGS = {
   port: setting(integer(0, 65_535), 7070, 'port to listen on; 0 takes a free one'),
   dataDir: setting(text, './data', 'directory that holds everything the broker keeps'),
   autoCreateTopics: setting(truth, true, 'create a topic when it is first published or subscribed to'),
-  maxMessageBytes: setting(integer(1, LIMITS.messageBytesCeiling), LIMITS.messageBytesCeiling, 'no message is larger, whatever its topic allows'),
+  maxMessageBytes: setting(
+    integer(1, LIMITS.messageBytesCeiling),
+    LIMITS.messageBytesCeiling,
+    'no message is larger, whatever its topic allows',
+  ),
   drainMs: setting(integer(0, MS_MAX), 10_000, 'longest time to finish what is in flight before the exit'),
   insecure: setting(truth, false, 'listen on an address that others reach, without access control'),
   allowedOrigins: setting(origins, [], 'origins of browser pages that may open a WebSocket'),
   logLevel: setting(oneOf(LOG_LEVELS), 'info', 'least severity that is logged'),
   nodeId: setting(nodeName, 'node-1', 'name of this node'),
   maxQueuedBytes: setting(integer(MIB, 2 ** 40), 64 * MIB, 'messages waiting for the disk; past it publishers get 503'),
-  maxReceivingBytes: setting(integer(MIB, 2 ** 40), 256 * MIB, 'request bodies still coming in; past it publishers get 503'),
+  maxReceivingBytes: setting(
+    integer(MIB, 2 ** 40),
+    256 * MIB,
+    'request bodies still coming in; past it publishers get 503',
+  ),
   tailCacheBytes: setting(integer(0, 2 ** 40), 64 * MIB, 'memory for the messages published lately'),
   reserveBytes: setting(integer(0, 2 ** 50), 64 * MIB, 'disk space that publishes leave free'),
   maxConnections: setting(integer(1, 1_000_000), 10_000, 'connections at once; more are refused'),
-  consumerWriteTimeoutMs: setting(integer(1, MS_MAX), 10_000, 'a consumer that reads nothing for so long is disconnected'),
+  consumerWriteTimeoutMs: setting(
+    integer(1, MS_MAX),
+    10_000,
+    'a consumer that reads nothing for so long is disconnected',
+  ),
   requestTimeoutMs: setting(integer(1, MS_MAX), 30_000, 'longest time in which a request must have arrived'),
   headersTimeoutMs: setting(integer(1, MS_MAX), 10_000, 'the same for its headers'),
 }

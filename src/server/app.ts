@@ -4,11 +4,11 @@
  */
 import { isUtf8 } from 'node:buffer'
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { TidingsError } from '@tidings/sdk/protocol'
 import fastify, { type FastifyInstance } from 'fastify'
 import type { Clock } from '../base/clock.ts'
+import { InvariantError } from '../base/invariant.ts'
 import { type Logger, nullLogger } from '../base/telemetry.ts'
 import type { Host } from '../cluster/host.ts'
 import type { ServerMetrics } from './metrics.ts'
@@ -96,7 +96,8 @@ export class Server {
   async listen(): Promise<{ host: string; port: number; url: string }> {
     const { host, port } = this.#parts.options
     await this.#app.listen({ host, port })
-    const address = this.#app.server.address() as AddressInfo
+    const address = this.#app.addresses().find((one) => typeof one === 'object')
+    if (!address) throw new InvariantError('a listening TCP server has an address')
     const shownHost = address.family === 'IPv6' ? `[${address.address}]` : address.address
     return { host: address.address, port: address.port, url: `http://${shownHost}:${address.port}` }
   }
@@ -143,9 +144,17 @@ export class Server {
     app.setNotFoundHandler((request, reply) => {
       const path = request.url.split('?', 1)[0]!
       const methods = this.routes.methodsOf(path)
-      if (methods.length === 0) return sendError(reply, new TidingsError('not_found', 'there is nothing at this path'), logger)
+      if (methods.length === 0)
+        return sendError(reply, new TidingsError('not_found', 'there is nothing at this path'), logger)
       reply.header('allow', methods.join(', '))
-      sendError(reply, new TidingsError('method_not_allowed', `${request.method} is not among the methods of this path: ${methods.join(', ')}`), logger)
+      sendError(
+        reply,
+        new TidingsError(
+          'method_not_allowed',
+          `${request.method} is not among the methods of this path: ${methods.join(', ')}`,
+        ),
+        logger,
+      )
     })
     app.get('/v1/topics/:topic/subscriptions/:name/stream', async () => {
       throw new TidingsError('invalid_argument', 'this path is a WebSocket: connect to it with an upgrade')
@@ -190,14 +199,18 @@ function createFastify(options: ServerOptions): FastifyInstance {
 function jsonBodies(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser<Buffer>(/^application\/([^;]+\+)?json(;|$)/i, { parseAs: 'buffer' }, (request, body, done) => {
-    if (body.length === 0) return done(null, undefined)
-    if (!isUtf8(body)) return done(new TidingsError('invalid_argument', 'the body is not UTF-8'))
-    return parse(request, body.toString('utf8'), (error, value) => {
-      if (error) done(new TidingsError('invalid_argument', 'the body is not JSON', { cause: error }))
-      else done(null, value)
-    })
-  })
+  app.addContentTypeParser<Buffer>(
+    /^application\/([^;]+\+)?json(;|$)/i,
+    { parseAs: 'buffer' },
+    (request, body, done) => {
+      if (body.length === 0) return done(null, undefined)
+      if (!isUtf8(body)) return done(new TidingsError('invalid_argument', 'the body is not UTF-8'))
+      return parse(request, body.toString('utf8'), (error, value) => {
+        if (error) done(new TidingsError('invalid_argument', 'the body is not JSON', { cause: error }))
+        else done(null, value)
+      })
+    },
+  )
 }
 
 /** What the HTTP parser refuses never becomes a request; the answer goes straight to the socket. */
@@ -212,5 +225,7 @@ function answerParserError(error: Error & { code?: string }, socket: Duplex): vo
       : error.code === 'HPE_HEADER_OVERFLOW'
         ? [431, `the request's headers are larger than ${HEADER_BYTES_MAX} bytes`]
         : [400, 'this is not a valid HTTP/1.1 request']
-  socket.end(rawAnswer(parserProblem(status as number, detail as string), STATUS_CODES[status as number]!), () => socket.destroy())
+  socket.end(rawAnswer(parserProblem(status as number, detail as string), STATUS_CODES[status as number]!), () =>
+    socket.destroy(),
+  )
 }

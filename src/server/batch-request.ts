@@ -6,17 +6,11 @@
  */
 import { isUtf8 } from 'node:buffer'
 import { LIMITS, TidingsError, valueKind } from '@tidings/sdk/protocol'
+import { integerField } from '../base/field.ts'
 import type { PublishInput } from '../partition/topic.ts'
+import { invalid } from './json-request.ts'
 import { elementSpans, memberSpan, type Span } from './json-span.ts'
-import {
-  checkHeaders,
-  contentType,
-  idempotencyKey,
-  invalid,
-  messageKey,
-  TTL_MS_MAX,
-  ttl,
-} from './publish-request.ts'
+import { checkHeaders, contentType, idempotencyKey, messageKey, TTL_MS_MAX } from './publish-request.ts'
 
 export interface BatchEntries {
   inputs: PublishInput[]
@@ -119,20 +113,26 @@ function parseEntry(entry: unknown, text: string, span: Span): PublishInput {
   for (const name of Object.keys(entry)) {
     if (!ENTRY_KEYS.has(name)) throw invalid(`unknown key ${JSON.stringify(name.slice(0, 60))}`)
   }
-  const type = entry['contentType'] == null ? 'application/json' : contentType(stringOf(entry, 'contentType'))
-  if (entry['delayMs'] != null || entry['deliverAt'] != null) {
+  if (isGiven(entry, 'delayMs') || isGiven(entry, 'deliverAt')) {
     throw invalid('"delayMs" and "deliverAt": scheduled messages are not in this release')
   }
+  const type = isGiven(entry, 'contentType') ? contentType(stringOf(entry, 'contentType')) : 'application/json'
   return {
-    key: entry['key'] == null ? null : messageKey(Buffer.from(stringOf(entry, 'key'))),
+    key: isGiven(entry, 'key') ? messageKey(Buffer.from(stringOf(entry, 'key'))) : null,
     ...valueOf(entry, type, text, span),
     contentType: type,
-    headers: entry['headers'] == null ? [] : headersOf(entry['headers']),
-    idempotencyKey:
-      entry['idempotencyKey'] == null ? null : idempotencyKey(Buffer.from(stringOf(entry, 'idempotencyKey'))),
-    partition: entry['partition'] == null ? null : integerOf(entry, 'partition', 0xffff_ffff),
-    ttlMs: entry['ttlMs'] == null ? null : ttl('ttlMs', integerOf(entry, 'ttlMs', TTL_MS_MAX)),
+    headers: isGiven(entry, 'headers') ? headersOf(entry['headers']) : [],
+    idempotencyKey: isGiven(entry, 'idempotencyKey')
+      ? idempotencyKey(Buffer.from(stringOf(entry, 'idempotencyKey')))
+      : null,
+    partition: isGiven(entry, 'partition') ? integerField('partition', entry['partition'], 0, 0xffff_ffff) : null,
+    ttlMs: isGiven(entry, 'ttlMs') ? integerField('ttlMs', entry['ttlMs'], 1, TTL_MS_MAX) : null,
   }
+}
+
+/** Everything but the value may be null, which is the same as left out. */
+function isGiven(entry: Record<string, unknown>, name: string): boolean {
+  return entry[name] !== undefined && entry[name] !== null
 }
 
 function valueOf(
@@ -187,10 +187,4 @@ function stringOf(entry: Record<string, unknown>, name: string): string {
 function wellFormed(name: string, text: string): string {
   if (/\p{Surrogate}/u.test(text)) throw invalid(`"${name}" has half a surrogate pair, which UTF-8 cannot hold`)
   return text
-}
-
-function integerOf(entry: Record<string, unknown>, name: string, max: number): number {
-  const value = entry[name]
-  if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max) return value
-  throw invalid(`"${name}" must be a whole number from 0 to ${max}`)
 }

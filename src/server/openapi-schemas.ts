@@ -33,7 +33,11 @@ const anyValue: Schema = { description: 'the JSON value, or a string for text/*;
 const base64 = text('the bytes of any other value', { contentEncoding: 'base64' })
 
 const topicSettings = {
-  partitions: whole('may grow, never shrink', { minimum: 1, maximum: LIMITS.partitions, default: TOPIC_DEFAULTS.partitions }),
+  partitions: whole('may grow, never shrink', {
+    minimum: 1,
+    maximum: LIMITS.partitions,
+    default: TOPIC_DEFAULTS.partitions,
+  }),
   replicationFactor: whole('copies of every message', { minimum: 1, default: 1 }),
   minInSyncReplicas: whole('copies that must be written for a publish to be answered', { minimum: 1, default: 1 }),
   retention: object({
@@ -45,9 +49,19 @@ const topicSettings = {
     enum: ['fsync', 'buffered'],
     default: TOPIC_DEFAULTS.durability,
   }),
-  maxMessageBytes: whole('of a value', { minimum: 1, maximum: LIMITS.messageBytesCeiling, default: TOPIC_DEFAULTS.maxMessageBytes }),
-  deduplicationWindowMs: whole('how long an Idempotency-Key is remembered', { minimum: 0, default: TOPIC_DEFAULTS.deduplicationWindowMs }),
-  segmentBytes: whole('size of a segment file', { minimum: LIMITS.segmentBytesFloor, default: TOPIC_DEFAULTS.segmentBytes }),
+  maxMessageBytes: whole('of a value', {
+    minimum: 1,
+    maximum: LIMITS.messageBytesCeiling,
+    default: TOPIC_DEFAULTS.maxMessageBytes,
+  }),
+  deduplicationWindowMs: whole('how long an Idempotency-Key is remembered', {
+    minimum: 0,
+    default: TOPIC_DEFAULTS.deduplicationWindowMs,
+  }),
+  segmentBytes: whole('size of a segment file', {
+    minimum: LIMITS.segmentBytesFloor,
+    default: TOPIC_DEFAULTS.segmentBytes,
+  }),
 }
 
 const position: Schema = {
@@ -61,8 +75,15 @@ const position: Schema = {
 const subscriptionSettings = {
   type: text('who gets what', { enum: SUBSCRIPTION_TYPES, default: SUBSCRIPTION_DEFAULTS.type }),
   start: { ...position, default: SUBSCRIPTION_DEFAULTS.start },
-  ackDeadlineMs: whole('a delivery not acknowledged by then comes again', { minimum: 1, default: SUBSCRIPTION_DEFAULTS.ackDeadlineMs }),
-  maxUnacked: whole('most messages outstanding', { minimum: 1, maximum: LIMITS.maxUnacked, default: SUBSCRIPTION_DEFAULTS.maxUnacked }),
+  ackDeadlineMs: whole('a delivery not acknowledged by then comes again', {
+    minimum: 1,
+    default: SUBSCRIPTION_DEFAULTS.ackDeadlineMs,
+  }),
+  maxUnacked: whole('most messages outstanding', {
+    minimum: 1,
+    maximum: LIMITS.maxUnacked,
+    default: SUBSCRIPTION_DEFAULTS.maxUnacked,
+  }),
   backoff: object({ minMs: whole('before the second attempt'), maxMs: whole('before a late attempt') }),
   deadLetter: orNull(object({ topic: text('its name'), maxDeliveries: whole('attempts before it', { minimum: 1 }) })),
   filter: orNull(text('a CEL expression')),
@@ -159,7 +180,13 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
     idempotencyKey: text('stored once within the topic’s window', { maxLength: LIMITS.idempotencyKeyBytes }),
     ttlMs: whole('not delivered after so long', { minimum: 1 }),
   }),
-  Receipt: object({ topic: text('name'), ...receipt, timestamp: time }, ['topic', 'partition', 'offset', 'id', 'timestamp']),
+  Receipt: object({ topic: text('name'), ...receipt, timestamp: time }, [
+    'topic',
+    'partition',
+    'offset',
+    'id',
+    'timestamp',
+  ]),
   BatchReceipt: object(receipt, ['partition', 'offset', 'id']),
   Segment: object({
     baseOffset: whole('first offset'),

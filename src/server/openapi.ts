@@ -2,7 +2,16 @@
  * The API's description, kept by hand: schemas on the routes would be compiled into validators, and
  * those cost more than a publish may. A test holds it to the routes there are, one for one.
  */
-import { DEFAULT_PULL_COUNT, DEFAULT_READ_COUNT, type ErrorCode, ERRORS, LIMITS } from '@tidings/sdk/protocol'
+import {
+  DEFAULT_PULL_COUNT,
+  DEFAULT_READ_COUNT,
+  type ErrorCode,
+  ERRORS,
+  HEADER,
+  LIMITS,
+  NDJSON_CONTENT_TYPE,
+  PROBLEM_CONTENT_TYPE,
+} from '@tidings/sdk/protocol'
 import { list, object, ref, type Schema, SCHEMAS, text, whole } from './openapi-schemas.ts'
 
 interface Operation {
@@ -22,8 +31,9 @@ const PARTITION = `${TOPIC}/partitions/{partition}`
 
 const json = (schema: Schema): Record<string, Schema> => ({ 'application/json': schema })
 const ok = (description: string, schema: Schema): { description: string; schema: Schema } => ({ description, schema })
+/** Names are written as people write them, `Tidings-Key`; HTTP does not care. */
 const header = (name: string, description: string, schema: Schema = { type: 'string' }): Schema => ({
-  name,
+  name: name.replace(/(^|-)[a-z]/g, (start) => start.toUpperCase()),
   in: 'header',
   description,
   schema,
@@ -69,10 +79,10 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
     description:
       'The body is the value, byte for byte. The answer comes when the message is durable. Headers `Tidings-Header-<Name>` are kept as header `<name>`; `traceparent`, `tracestate`, `baggage` and CloudEvents `ce-*` under their own names.',
     parameters: [
-      header('Tidings-Key', 'UTF-8; messages of one key share a partition and keep their order'),
-      header('Tidings-Partition', 'An explicit partition', { type: 'integer', minimum: 0 }),
-      header('Idempotency-Key', 'Stored once, however often it is sent within the topic’s window'),
-      header('Tidings-Ttl-Ms', 'Not delivered after so long', { type: 'integer', minimum: 1 }),
+      header(HEADER.key, 'UTF-8; messages of one key share a partition and keep their order'),
+      header(HEADER.partition, 'An explicit partition', { type: 'integer', minimum: 0 }),
+      header(HEADER.idempotencyKey, 'Stored once, however often it is sent within the topic’s window'),
+      header(HEADER.ttlMs, 'Not delivered after so long', { type: 'integer', minimum: 1 }),
     ],
     body: { '*/*': { type: 'string', format: 'binary' } },
     answers: { 200: ok('Durable', ref('Receipt')) },
@@ -83,10 +93,14 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
     tag: 'publish',
     description: 'The whole batch is checked before any of it is stored; an error names the entry by its index.',
     body: {
-      'application/json': object({ messages: { ...list(ref('NewMessage')), maxItems: LIMITS.batchCount } }, ['messages']),
-      'application/x-ndjson': { type: 'string', description: 'One NewMessage a line' },
+      'application/json': object({ messages: { ...list(ref('NewMessage')), maxItems: LIMITS.batchCount } }, [
+        'messages',
+      ]),
+      [NDJSON_CONTENT_TYPE]: { type: 'string', description: 'One NewMessage a line' },
     },
-    answers: { 200: ok('Durable, in the order of the request', object({ receipts: list(ref('BatchReceipt')) }, ['receipts'])) },
+    answers: {
+      200: ok('Durable, in the order of the request', object({ receipts: list(ref('BatchReceipt')) }, ['receipts'])),
+    },
     errors: ['unsupported_media_type', ...PUBLISH_ERRORS],
   },
   'GET /v1/topics': {
@@ -118,7 +132,12 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   [`GET ${TOPIC}/subscriptions`]: {
     summary: 'List the subscriptions of a topic',
     tag: 'subscriptions',
-    answers: { 200: ok('Subscriptions with their state', object({ subscriptions: list(ref('Subscription')) }, ['subscriptions'])) },
+    answers: {
+      200: ok(
+        'Subscriptions with their state',
+        object({ subscriptions: list(ref('Subscription')) }, ['subscriptions']),
+      ),
+    },
     errors: ['invalid_argument', 'topic_not_found'],
   },
   [`PUT ${SUBSCRIPTION}`]: {
@@ -164,7 +183,12 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
       query('type', 'Of a subscription that this creates', { type: 'string' }),
       query('start', 'earliest, latest or RFC 3339, of a subscription that this creates'),
       query('ackDeadlineMs', 'Of a subscription that this creates', { type: 'integer', minimum: 1 }),
-      query('prefetch', 'Most messages unacknowledged on this connection', { type: 'integer', minimum: 1, maximum: LIMITS.prefetch, default: 256 }),
+      query('prefetch', 'Most messages unacknowledged on this connection', {
+        type: 'integer',
+        minimum: 1,
+        maximum: LIMITS.prefetch,
+        default: 256,
+      }),
       query('consumer', 'A name for logs and stats', { type: 'string', maxLength: LIMITS.consumerNameBytes }),
       query('weight', 'For weighted dispatch', { type: 'integer', minimum: 1, maximum: LIMITS.weight, default: 1 }),
       query('access_token', 'Ignored while access control is off'),
@@ -181,7 +205,9 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
         waitMs: whole('wait so long for the first', { minimum: 0, maximum: LIMITS.pullWaitMs, default: 0 }),
       }),
     ),
-    answers: { 200: ok('Leased until the ack deadline', object({ messages: list(ref('PulledMessage')) }, ['messages'])) },
+    answers: {
+      200: ok('Leased until the ack deadline', object({ messages: list(ref('PulledMessage')) }, ['messages'])),
+    },
     errors: [...ON_SUBSCRIPTION, 'subscription_busy', ...WITH_BODY],
   },
   [`POST ${SUBSCRIPTION}/ack`]: verb(
@@ -204,7 +230,12 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
     parameters: [
       query('offset', 'Where to begin; without a position: the earliest', { type: 'integer', minimum: 0 }),
       query('timestamp', 'Begin at the first message of that time or later', { type: 'string', format: 'date-time' }),
-      query('limit', 'At most so many', { type: 'integer', minimum: 1, maximum: LIMITS.readCount, default: DEFAULT_READ_COUNT }),
+      query('limit', 'At most so many', {
+        type: 'integer',
+        minimum: 1,
+        maximum: LIMITS.readCount,
+        default: DEFAULT_READ_COUNT,
+      }),
     ],
     answers: {
       200: ok(
@@ -220,7 +251,12 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
     answers: { 200: ok('Oldest first', object({ segments: list(ref('Segment')) }, ['segments'])) },
     errors: ['invalid_argument', 'topic_not_found', 'partition_not_found'],
   },
-  'GET /healthz': { summary: 'The process lives', tag: 'operate', answers: { 200: { description: 'Alive' } }, errors: [] },
+  'GET /healthz': {
+    summary: 'The process lives',
+    tag: 'operate',
+    answers: { 200: { description: 'Alive' } },
+    errors: [],
+  },
   'GET /readyz': {
     summary: 'The broker can serve',
     tag: 'operate',
@@ -236,10 +272,20 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   'GET /v1/cluster': {
     summary: 'Nodes, leaders, epochs',
     tag: 'operate',
-    answers: { 200: { description: 'The cluster', schema: object({ nodes: list({ type: 'object' }), partitions: list({ type: 'object' }) }) } },
+    answers: {
+      200: {
+        description: 'The cluster',
+        schema: object({ nodes: list({ type: 'object' }), partitions: list({ type: 'object' }) }),
+      },
+    },
     errors: [],
   },
-  'GET /openapi.json': { summary: 'This document', tag: 'operate', answers: { 200: { description: 'OpenAPI 3.1' } }, errors: [] },
+  'GET /openapi.json': {
+    summary: 'This document',
+    tag: 'operate',
+    answers: { 200: { description: 'OpenAPI 3.1' } },
+    errors: [],
+  },
   'GET /docs': {
     summary: 'This document, to read',
     tag: 'operate',
@@ -260,7 +306,8 @@ export function openApiDocument(version: string): object {
     info: {
       title: 'Tidings',
       version,
-      description: 'A durable publish/subscribe broker. Every error body is application/problem+json with a stable `code`.',
+      description:
+        'A durable publish/subscribe broker. Every error body is application/problem+json with a stable `code`.',
     },
     paths,
     components: { schemas: SCHEMAS },
@@ -295,7 +342,10 @@ function answersJson({ answers }: Operation): Record<string, object> {
     if (answer === null) responses[status] = { description: 'Done' }
     else {
       const { description, type = 'application/json', schema } = answer
-      responses[status] = schema || type !== 'application/json' ? { description, content: { [type]: { schema: schema ?? {} } } } : { description }
+      responses[status] =
+        schema || type !== 'application/json'
+          ? { description, content: { [type]: { schema: schema ?? {} } } }
+          : { description }
     }
   }
   return responses
@@ -312,7 +362,7 @@ function errorsJson(codes: readonly ErrorCode[]): Record<string, object> {
   for (const [status, names] of byStatus) {
     responses[status] = {
       description: names.map((name) => `\`${name}\``).join(', '),
-      content: { 'application/problem+json': { schema: ref('Problem') } },
+      content: { [PROBLEM_CONTENT_TYPE]: { schema: ref('Problem') } },
     }
   }
   return responses

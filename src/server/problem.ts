@@ -3,7 +3,7 @@
  * framework throws is told apart by its code, never by its text; what nobody foresaw is `internal`,
  * logged here and told to the client without its cause.
  */
-import { ERRORS, PROBLEM_CONTENT_TYPE, problemOf, TidingsError } from '@tidings/sdk/protocol'
+import { PROBLEM_CONTENT_TYPE, problemOf, TidingsError } from '@tidings/sdk/protocol'
 import type { FastifyReply } from 'fastify'
 import type { Logger } from '../base/telemetry.ts'
 
@@ -68,7 +68,6 @@ export function rawAnswer(answer: Answer, statusText: string): string {
 
 /** The problem of a broken request that no route ever saw: its status is HTTP's own. */
 export function parserProblem(status: number, detail: string): Answer {
-  const { title } = ERRORS.invalid_argument
-  const body = { type: 'urn:tidings:error:invalid_argument', title, status, detail, code: 'invalid_argument' }
+  const body = { ...problemOf(new TidingsError('invalid_argument', detail)), status }
   return { status, headers: { 'content-type': PROBLEM_CONTENT_TYPE }, body: JSON.stringify(body) }
 }

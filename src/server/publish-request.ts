@@ -5,15 +5,9 @@
  */
 import { isUtf8 } from 'node:buffer'
 import type { IncomingHttpHeaders } from 'node:http'
-import {
-  CLOUDEVENTS_PREFIX,
-  HEADER,
-  KEPT_HEADERS,
-  LIMITS,
-  MESSAGE_HEADER_PREFIX,
-  TidingsError,
-} from '@tidings/sdk/protocol'
+import { CLOUDEVENTS_PREFIX, HEADER, KEPT_HEADERS, LIMITS, MESSAGE_HEADER_PREFIX } from '@tidings/sdk/protocol'
 import type { PublishInput } from '../partition/topic.ts'
+import { integerText, invalid } from './json-request.ts'
 
 /** Longest time to live: a hundred years, which keeps every expiry a safe integer. */
 export const TTL_MS_MAX = 3_155_760_000_000
@@ -78,10 +72,10 @@ function readTidingsHeader(input: PublishInput, name: string, value: string): vo
       input.key = messageKey(headerBytes(name, value))
       return
     case HEADER.partition:
-      input.partition = integer(name, value, 0xffff_ffff)
+      input.partition = integerText(name, value, 0, 0xffff_ffff)
       return
     case HEADER.ttlMs:
-      input.ttlMs = ttl(name, integer(name, value, TTL_MS_MAX))
+      input.ttlMs = integerText(name, value, 1, TTL_MS_MAX)
       return
     case HEADER.delayMs:
     case HEADER.deliverAt:
@@ -113,18 +107,6 @@ function headerText(name: string, value: string): string {
   for (let i = 0; i < value.length; i++) {
     if (value.charCodeAt(i) > 0x7f) return headerBytes(name, value).toString('utf8')
   }
-  return value
-}
-
-function integer(name: string, text: string, max: number): number {
-  const value = Number(text)
-  if (!/^\d{1,16}$/.test(text) || value > max) throw invalid(`"${name}" must be a whole number from 0 to ${max}`)
-  return value
-}
-
-/** A message's time to live, checked. */
-export function ttl(name: string, value: number): number {
-  if (value < 1) throw invalid(`"${name}" must be at least 1`)
   return value
 }
 
@@ -160,8 +142,4 @@ export function checkHeaders(headers: readonly (readonly [string, string])[]): v
   if (total > LIMITS.headersBytes) {
     throw invalid(`the headers of a message may have at most ${LIMITS.headersBytes} bytes`)
   }
-}
-
-export function invalid(detail: string): TidingsError {
-  return new TidingsError('invalid_argument', detail)
 }

@@ -4,7 +4,15 @@
  * framework's content-type machinery. No promise is made unless the topic has to be created.
  * The answer leaves in the callback of `publish`, which comes when the message is durable.
  */
-import { HEADER, LIMITS, NDJSON_CONTENT_TYPE, TidingsError, TOPIC_DEFAULTS, checkName, formatTimestamp } from '@tidings/sdk/protocol'
+import {
+  HEADER,
+  LIMITS,
+  NDJSON_CONTENT_TYPE,
+  TidingsError,
+  TOPIC_DEFAULTS,
+  checkName,
+  formatTimestamp,
+} from '@tidings/sdk/protocol'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Clock } from '../base/clock.ts'
 import { InvariantError } from '../base/invariant.ts'
@@ -150,7 +158,8 @@ class PublishEdge {
   }
 
   #refuseWhileDraining(): void {
-    if (this.#parts.isDraining()) throw new TidingsError('overloaded', 'the broker is shutting down: try another or later')
+    if (this.#parts.isDraining())
+      throw new TidingsError('overloaded', 'the broker is shutting down: try another or later')
   }
 
   #answer(reply: FastifyReply, text: string): void {

@@ -5,8 +5,8 @@
 import { DEFAULT_PULL_COUNT, LIMITS, type MessageId, parseMessageId } from '@tidings/sdk/protocol'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { Host } from '../cluster/host.ts'
-import type { Attachment, Delivery, Subscription } from '../subscription/subscription.ts'
-import { bodyObject, idsOf, invalid, type JsonObject, reasonOf, wholeNumber } from './json-request.ts'
+import type { Attachment, Confirmed, Delivery, Subscription } from '../subscription/subscription.ts'
+import { bodyFields, type Fields, idsOf, invalid, optionalInteger, reasonOf } from './json-request.ts'
 import { pulledJson } from './message-json.ts'
 import { type SubscriptionParams, subscriptionOf } from './subscription-routes.ts'
 
@@ -18,14 +18,15 @@ const JSON_CONTENT_TYPE = 'application/json; charset=utf-8'
 /** A verb: what its body may say, and what it does. The result is how many were settled. */
 interface Verb {
   keys: readonly string[]
-  run(pulled: Attachment, body: JsonObject): number | Promise<number>
+  run(pulled: Attachment, body: Fields): number | Promise<number>
 }
 
 const VERBS: Readonly<Record<string, Verb>> = {
   ack: { keys: ['ids', 'upTo', 'request'], run: ack },
   nack: {
     keys: ['ids', 'delayMs', 'reason', 'request'],
-    run: (pulled, body) => pulled.nack(idsOf(body), wholeNumber(body, 'delayMs', 0, LIMITS.delayMs), reasonOf(body)),
+    run: (pulled, body) =>
+      pulled.nack(idsOf(body), optionalInteger(body, 'delayMs', 0, LIMITS.delayMs), reasonOf(body)),
   },
   release: { keys: ['ids', 'request'], run: (pulled, body) => pulled.release(idsOf(body)) },
   reject: {
@@ -35,7 +36,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
   extend: {
     keys: ['ids', 'ms', 'request'],
     run(pulled, body) {
-      const ms = wholeNumber(body, 'ms', 0, LIMITS.delayMs)
+      const ms = optionalInteger(body, 'ms', 0, LIMITS.delayMs)
       if (ms === undefined) throw invalid('"ms" is missing')
       return pulled.extend(idsOf(body), ms)
     },
@@ -47,9 +48,9 @@ export function pullRoutes(app: FastifyInstance, host: Host): void {
 
   app.post<{ Params: SubscriptionParams }>(`${path}/pull`, async (request, reply) => {
     const subscription = subscriptionOf(host, request.params)
-    const body = bodyObject(request.body, ['max', 'waitMs'])
-    const max = wholeNumber(body, 'max', 1, LIMITS.pullCount) ?? DEFAULT_PULL_COUNT
-    const waitMs = wholeNumber(body, 'waitMs', 0, LIMITS.pullWaitMs) ?? 0
+    const body = bodyFields(request.body, ['max', 'waitMs'])
+    const max = optionalInteger(body, 'max', 1, LIMITS.pullCount) ?? DEFAULT_PULL_COUNT
+    const waitMs = optionalInteger(body, 'waitMs', 0, LIMITS.pullWaitMs) ?? 0
     const gone = new AbortController()
     const onClose = (): void => gone.abort()
     reply.raw.once('close', onClose)
@@ -61,7 +62,7 @@ export function pullRoutes(app: FastifyInstance, host: Host): void {
   for (const [name, verb] of Object.entries(VERBS)) {
     app.post<{ Params: SubscriptionParams }>(`${path}/${name}`, async (request) => {
       const { pulled } = subscriptionOf(host, request.params)
-      return { count: await verb.run(pulled, bodyObject(request.body, verb.keys)) }
+      return { count: await verb.run(pulled, bodyFields(request.body, verb.keys)) }
     })
   }
 }
@@ -86,15 +87,15 @@ function pullAnswer(subscription: Subscription, deliveries: readonly Delivery[],
   return `{"messages":[${messages.join(',')}]}`
 }
 
-function ack(pulled: Attachment, body: JsonObject): Promise<number> {
-  if (body['upTo'] === undefined) return confirmed((done) => pulled.ack(idsOf(body), done))
-  if (body['ids'] !== undefined) throw invalid('give "ids" or "upTo", not both')
-  const upTo = parseMessageId(body['upTo'])
+function ack(pulled: Attachment, body: Fields): Promise<number> {
+  if (body.get('upTo') === undefined) return confirmed((done) => pulled.ack(idsOf(body), done))
+  if (body.get('ids') !== undefined) throw invalid('give "ids" or "upTo", not both')
+  const upTo = parseMessageId(body.get('upTo'))
   return confirmed((done) => pulled.ackUpTo(upTo, done))
 }
 
 /** The count that `run` answers, once it has also called back. */
-function confirmed(run: (done: (error: Error | null) => void) => number): Promise<number> {
+function confirmed(run: (done: Confirmed) => number): Promise<number> {
   return new Promise((resolve, reject) => {
     let count = 0
     let isDurable = false

@@ -8,7 +8,7 @@ import type { Clock } from '../base/clock.ts'
 import type { Host } from '../cluster/host.ts'
 import type { RecordBatch } from '../log/record-batch.ts'
 import type { Partition } from '../partition/partition.ts'
-import { invalid, queryOf, timestampText, wholeNumberText } from './json-request.ts'
+import { invalid, queryOf, timestampText, integerText } from './json-request.ts'
 import { messageJson } from './message-json.ts'
 
 /** Characters of one answer after which no further message is added. */
@@ -25,10 +25,10 @@ export function readRoutes(app: FastifyInstance, host: Host, clock: Clock): void
   app.get<{ Params: PartitionParams }>(`${path}/messages`, async (request, reply) => {
     const partition = partitionOf(host, request.params)
     const query = queryOf(request.query, ['offset', 'timestamp', 'limit'])
-    const limit =
-      query['limit'] === undefined ? DEFAULT_READ_COUNT : wholeNumberText('limit', query['limit'], 1, LIMITS.readCount)
-    const from = await startOf(partition, query)
-    const answer = await read(request.params.topic, partition, from, limit, clock.now())
+    const limitText = query.get('limit')
+    const limit = limitText === undefined ? DEFAULT_READ_COUNT : integerText('limit', limitText, 1, LIMITS.readCount)
+    const start = await startOf(partition, query)
+    const answer = await read(request.params.topic, partition, start, limit, clock.now())
     return reply.type('application/json; charset=utf-8').send(answer)
   })
 
@@ -41,32 +41,36 @@ export function readRoutes(app: FastifyInstance, host: Host, clock: Clock): void
 
 function partitionOf(host: Host, params: PartitionParams): Partition {
   const topic = host.topic(checkName('topic', params.topic))
-  const number = wholeNumberText('partition', params.partition, 0, 0xffff_ffff)
+  const number = integerText('partition', params.partition, 0, 0xffff_ffff)
   const partition = topic.partitions[number]
   if (!partition) {
     const count = topic.partitions.length
-    throw new TidingsError('partition_not_found', `partition ${number}: topic ${topic.name} has ${count}, numbered from 0`)
+    throw new TidingsError(
+      'partition_not_found',
+      `partition ${number}: topic ${topic.name} has ${count}, numbered from 0`,
+    )
   }
   return partition
 }
 
-async function startOf(partition: Partition, query: Record<string, string>): Promise<number> {
-  const { offset, timestamp } = query
+async function startOf(partition: Partition, query: ReadonlyMap<string, string>): Promise<number> {
+  const offset = query.get('offset')
+  const timestamp = query.get('timestamp')
   if (offset !== undefined && timestamp !== undefined) throw invalid('give "offset" or "timestamp", not both')
-  if (offset !== undefined) return wholeNumberText('offset', offset, 0, Number.MAX_SAFE_INTEGER)
+  if (offset !== undefined) return integerText('offset', offset, 0, Number.MAX_SAFE_INTEGER)
   if (timestamp !== undefined) return partition.offsetAt(timestampText('timestamp', timestamp))
   return partition.startOffset
 }
 
-async function read(topic: string, partition: Partition, from: number, limit: number, now: number): Promise<string> {
+async function read(topic: string, partition: Partition, start: number, limit: number, now: number): Promise<string> {
   const place = { topic, partition: partition.number }
-  if (from < partition.startOffset) {
+  if (start < partition.startOffset) {
     const earliest = partition.startOffset
-    throw new TidingsError('offset_out_of_range', `offset ${from} is gone: the earliest is ${earliest}`)
+    throw new TidingsError('offset_out_of_range', `offset ${start} is gone: the earliest is ${earliest}`)
   }
   const messages: string[] = []
   let chars = 0
-  let offset = from
+  let offset = start
   while (messages.length < limit && chars < ANSWER_CHARS_MAX && offset < partition.highWatermark) {
     const batch = partition.cached(offset) ?? (await partition.load(offset))[0]
     if (!batch) break

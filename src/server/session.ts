@@ -19,7 +19,7 @@ import {
 } from '@tidings/sdk/protocol'
 import type { Clock, Timer } from '../base/clock.ts'
 import type { Logger } from '../base/telemetry.ts'
-import type { Attachment, ConsumerPort, Delivery, Gap, Subscription } from '../subscription/subscription.ts'
+import type { Attachment, Confirmed, ConsumerPort, Delivery, Gap, Subscription } from '../subscription/subscription.ts'
 import { messageFrame } from './message-json.ts'
 
 /** The socket as a session needs it. */
@@ -186,10 +186,10 @@ export class Session implements ConsumerPort {
       case 'ack':
         if ('upTo' in frame) {
           const { upTo } = frame
-          this.#confirm(frame.request, [upTo], true, (done) => attachment.ackUpTo(upTo, done))
+          this.#confirm(frame.request, upTo, (done) => attachment.ackUpTo(upTo, done))
         } else {
           const { ids } = frame
-          this.#confirm(frame.request, ids, false, (done) => attachment.ack(ids, done))
+          this.#confirm(frame.request, null, (done) => attachment.ack(ids, done))
         }
         return
       case 'nack':
@@ -202,7 +202,7 @@ export class Session implements ConsumerPort {
         attachment.release(frame.ids)
         return
       case 'reject':
-        this.#confirm(frame.request, frame.ids, false, (done) => attachment.reject(frame.ids, frame.reason, done))
+        this.#confirm(frame.request, null, (done) => attachment.reject(frame.ids, frame.reason, done))
         return
       case 'pause':
         attachment.pause()
@@ -217,12 +217,7 @@ export class Session implements ConsumerPort {
   }
 
   /** Acknowledges; where an answer was asked for, it is sent when the acknowledgement is durable. */
-  #confirm(
-    request: RequestTag | undefined,
-    ids: readonly MessageId[],
-    isCumulative: boolean,
-    acknowledge: (done?: (error: Error | null) => void) => void,
-  ): void {
+  #confirm(request: RequestTag | undefined, upTo: MessageId | null, acknowledge: (done?: Confirmed) => void): void {
     if (request === undefined) return acknowledge()
     this.#unconfirmed++
     let isSettled = false
@@ -233,12 +228,12 @@ export class Session implements ConsumerPort {
       return true
     }
     try {
-      acknowledge((error) => {
+      acknowledge((error, acked) => {
         if (!settle() || this.#state === 'ended') return
         if (error) this.#sendError(TidingsError.from(error), request)
         else {
-          const texts = ids.map(idText)
-          this.#sendFrame({ type: 'acked', request, ids: texts, ...(isCumulative ? { upTo: texts[0]! } : {}) })
+          const cumulative = upTo === null ? {} : { upTo: idText(upTo) }
+          this.#sendFrame({ type: 'acked', request, ids: acked.map(idText), ...cumulative })
         }
         if (this.#state === 'draining') this.#closeWhenDrained()
       })

@@ -11,7 +11,7 @@ import {
   SUBSCRIPTION_TYPES,
   TidingsError,
 } from '@tidings/sdk/protocol'
-import { invalid, queryOf, wholeNumberText } from './json-request.ts'
+import { invalid, queryOf, integerText } from './json-request.ts'
 
 export interface StreamRequest {
   topic: string
@@ -32,18 +32,18 @@ export function parseStreamRequest(url: string): StreamRequest {
   const match = PATH.exec(question === -1 ? url : url.slice(0, question))
   if (!match) throw new TidingsError('not_found', 'there is no WebSocket at this path')
   const query = queryOf(parseQuery(question === -1 ? '' : url.slice(question + 1)), PARAMETERS)
-  const { type, start, ackDeadlineMs, prefetch, consumer, weight } = query
+  const [type, start, ackDeadlineMs, prefetch, consumer, weight] = PARAMETERS.map((name) => query.get(name))
   const patch: StreamRequest['patch'] = {}
   if (type !== undefined) patch.type = typeOf(type)
   if (start !== undefined) patch.start = startOf(start)
-  if (ackDeadlineMs !== undefined) patch.ackDeadlineMs = wholeNumberText('ackDeadlineMs', ackDeadlineMs, 1, LIMITS.delayMs)
+  if (ackDeadlineMs !== undefined) patch.ackDeadlineMs = integerText('ackDeadlineMs', ackDeadlineMs, 1, LIMITS.delayMs)
   return {
     topic: checkName('topic', decode(match[1]!)),
     subscription: checkName('subscription', decode(match[2]!)),
     patch,
-    prefetch: prefetch === undefined ? DEFAULT_PREFETCH : wholeNumberText('prefetch', prefetch, 1, LIMITS.prefetch),
+    prefetch: prefetch === undefined ? DEFAULT_PREFETCH : integerText('prefetch', prefetch, 1, LIMITS.prefetch),
     consumer: consumerName(consumer ?? ''),
-    weight: weight === undefined ? 1 : wholeNumberText('weight', weight, 1, LIMITS.weight),
+    weight: weight === undefined ? 1 : integerText('weight', weight, 1, LIMITS.weight),
   }
 }
 

@@ -3,7 +3,8 @@ import { checkName } from '@tidings/sdk/protocol'
 import type { FastifyInstance } from 'fastify'
 import type { Host } from '../cluster/host.ts'
 import type { Subscription } from '../subscription/subscription.ts'
-import { bodyObject, invalid, positionOf, wholeNumber } from './json-request.ts'
+import { checkPosition } from '../subscription/subscription-settings.ts'
+import { bodyFields, invalid, optionalInteger } from './json-request.ts'
 
 export interface SubscriptionParams {
   topic: string
@@ -23,7 +24,9 @@ export function subscriptionRoutes(app: FastifyInstance, host: Host): void {
     return reply.code(created ? 201 : 200).send(subscriptionJson(subscription))
   })
 
-  app.get<{ Params: SubscriptionParams }>(path, async (request) => subscriptionJson(subscriptionOf(host, request.params)))
+  app.get<{ Params: SubscriptionParams }>(path, async (request) =>
+    subscriptionJson(subscriptionOf(host, request.params)),
+  )
 
   app.delete<{ Params: SubscriptionParams }>(path, async (request, reply) => {
     const { topic, name } = checked(request.params)
@@ -33,13 +36,13 @@ export function subscriptionRoutes(app: FastifyInstance, host: Host): void {
 
   app.post<{ Params: SubscriptionParams }>(`${path}/seek`, async (request) => {
     const subscription = subscriptionOf(host, request.params)
-    await subscription.seek(positionOf(bodyObject(request.body, ['to'])['to']))
+    await subscription.seek(checkPosition('to', bodyFields(request.body, ['to']).get('to')))
     return subscriptionJson(subscription)
   })
 
   app.post<{ Params: SubscriptionParams }>(`${path}/redrive`, async (request) => {
     subscriptionOf(host, request.params)
-    wholeNumber(bodyObject(request.body, ['max']), 'max', 1, Number.MAX_SAFE_INTEGER)
+    optionalInteger(bodyFields(request.body, ['max']), 'max', 1, Number.MAX_SAFE_INTEGER)
     throw invalid('redrive: dead-letter topics are not in this release')
   })
 }

@@ -65,7 +65,10 @@ export class Streams {
     }
     this.#server = new WebSocketServer(options)
     this.#server.on('wsClientError', (error, socket) => {
-      this.#refuse(socket, new TidingsError('invalid_argument', 'the WebSocket handshake is malformed', { cause: error }))
+      this.#refuse(
+        socket,
+        new TidingsError('invalid_argument', 'the WebSocket handshake is malformed', { cause: error }),
+      )
     })
   }
 
@@ -89,7 +92,9 @@ export class Streams {
         if (socket.destroyed) return
         if (this.#parts.isDraining()) return this.#refuse(socket, shuttingDown())
         socket.off('error', onError)
-        this.#server.handleUpgrade(request, socket, head, (webSocket) => this.#open(webSocket, socket, stream, subscription))
+        this.#server.handleUpgrade(request, socket, head, (webSocket) =>
+          this.#open(webSocket, socket, stream, subscription),
+        )
       },
       (thrown: unknown) => {
         const error = errorOf(thrown)

@@ -43,6 +43,7 @@ const MODULE_OWNERS: Readonly<Record<string, RegExp>> = {
   'node:util': /^src\//,
   'node:buffer': /^src\//,
   'node:http': /^src\/server\//,
+  'node:stream': /^src\/server\//,
   'node:perf_hooks': /^src\/server\/metrics\.ts$/,
   'better-sqlite3': /^src\/cluster\/sqlite-coordinator\.ts$/,
   fastify: /^src\/server\//,

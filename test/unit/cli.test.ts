@@ -1,0 +1,129 @@
+import { describe, expect, it } from 'vitest'
+import { type Command, parseCommandLine } from '../../src/cli.ts'
+import { flagOf, nameOfFlag, SETTINGS, variableOf } from '../../src/config.ts'
+
+const parse = (argv: string[], env: Record<string, string> = {}, files: Record<string, string> = {}): Command =>
+  parseCommandLine(argv, env, (path) => {
+    if (!(path in files)) throw new Error('ENOENT')
+    return files[path]!
+  })
+
+function config(argv: string[], env: Record<string, string> = {}, files: Record<string, string> = {}): object {
+  const command = parse(['serve', ...argv], env, files)
+  if (command.kind !== 'serve') throw new Error(JSON.stringify(command))
+  return command.config
+}
+
+describe('the command line', () => {
+  it('serves with the defaults', () => {
+    expect(config([])).toMatchObject({
+      host: '127.0.0.1',
+      port: 7070,
+      dataDir: './data',
+      autoCreateTopics: true,
+      drainMs: 10_000,
+    })
+  })
+
+  it('takes every setting as a flag, from the environment and from the file', () => {
+    for (const name of Object.keys(SETTINGS)) {
+      expect(nameOfFlag(flagOf(name))).toBe(name)
+      expect(variableOf(name)).toMatch(/^TIDINGS_[A-Z_]+$/)
+    }
+    expect(
+      config(['--data-dir', '/a', '--port=0', '--insecure', '--allowed-origins', 'https://a.example,http://b:8080']),
+    ).toMatchObject({
+      dataDir: '/a',
+      port: 0,
+      insecure: true,
+      allowedOrigins: ['https://a.example', 'http://b:8080'],
+    })
+    expect(config([], { TIDINGS_AUTO_CREATE_TOPICS: 'false', TIDINGS_PORT: '1' })).toMatchObject({
+      autoCreateTopics: false,
+      port: 1,
+    })
+    const files = { 'f.json': '{"maxQueuedBytes": 2000000, "allowedOrigins": ["https://a.example"]}' }
+    expect(config(['--config', 'f.json'], {}, files)).toMatchObject({
+      maxQueuedBytes: 2_000_000,
+      allowedOrigins: ['https://a.example'],
+    })
+  })
+
+  it('prefers flag to environment to file to default', () => {
+    const files = { 'f.json': '{"port": 3, "host": "127.0.0.3", "drainMs": 3}' }
+    expect(
+      config(['--config=f.json', '--port', '1'], { TIDINGS_PORT: '2', TIDINGS_HOST: '127.0.0.2' }, files),
+    ).toMatchObject({
+      port: 1,
+      host: '127.0.0.2',
+      drainMs: 3,
+      logLevel: 'info',
+    })
+    expect(config([], { TIDINGS_CONFIG: 'f.json' }, files)).toMatchObject({ port: 3 })
+  })
+
+  it('reads switches with and without a value', () => {
+    expect(config(['--insecure', '--host', '0.0.0.0'])).toMatchObject({ insecure: true, host: '0.0.0.0' })
+    expect(config(['--auto-create-topics=false'])).toMatchObject({ autoCreateTopics: false })
+    expect(config(['--auto-create-topics', 'false', '--port', '9'])).toMatchObject({ autoCreateTopics: false, port: 9 })
+  })
+
+  it.each([
+    [['--no-such-flag'], {}, '--no-such-flag'],
+    [['--etcd', 'http://a'], {}, '--etcd'],
+    [['--advertise', 'http://a'], {}, '--advertise'],
+    [['--api-keys', 'f'], {}, '--api-keys'],
+    [['--dataDir', 'f'], {}, '--dataDir'],
+    [['--__proto__', 'f'], {}, '--__proto__'],
+    [['--constructor', 'f'], {}, '--constructor'],
+    [['-x'], {}, '-x'],
+    [['--port'], {}, '--port'],
+    [['--port', '70000'], {}, '--port'],
+    [['--port', '1e3'], {}, '--port'],
+    [['--port='], {}, '--port'],
+    [['--insecure=yes'], {}, '--insecure'],
+    [['--log-level', 'loud'], {}, '--log-level'],
+    [['--allowed-origins', 'example.com'], {}, '--allowed-origins'],
+    [['--drain-ms', '-1'], {}, '--drain-ms'],
+    [['more'], {}, '"more"'],
+    [[], { TIDINGS_PORT: 'tcp://10.0.0.1:7070' }, 'TIDINGS_PORT'],
+    [['--config', 'gone.json'], {}, 'gone.json'],
+    [['--config', 'broken.json'], {}, 'broken.json'],
+    [['--config', 'list.json'], {}, 'one JSON object'],
+    [['--config', 'unknown.json'], {}, '"data-dir"'],
+    [['--config', 'proto.json'], {}, '"__proto__"'],
+    [['--config', 'text-port.json'], {}, '"port"'],
+    [['--host', '0.0.0.0'], {}, '--insecure'],
+    [['--host', '192.168.1.5'], {}, '--insecure'],
+    [['--host', '127.0.0.1.evil.example'], {}, '--insecure'],
+    [['--host', '::'], {}, '--insecure'],
+  ])('refuses %j %j in one line that names it', (argv, env, named) => {
+    const files = {
+      'broken.json': '{',
+      'list.json': '[]',
+      'unknown.json': '{"data-dir": "x"}',
+      'proto.json': '{"__proto__": {"port": 1}}',
+      'text-port.json': '{"port": "1"}',
+    }
+    const command = parse(['serve', ...argv], env as Record<string, string>, files)
+    expect(command.kind).toBe('refused')
+    const { message } = command as { message: string }
+    expect(message).toContain(named)
+    expect(message).not.toContain('\n')
+  })
+
+  it.each(['127.0.0.1', '127.9.9.9', 'localhost', '::1'])('binds loopback without --insecure: %s', (host) => {
+    expect(config(['--host', host])).toMatchObject({ host })
+  })
+
+  it('knows its other commands', () => {
+    expect(parse(['verify', '--data-dir', '/d'])).toEqual({ kind: 'verify', dataDir: '/d' })
+    expect(parse(['verify', '--port', '1'])).toMatchObject({ kind: 'refused' })
+    expect(parse(['sevre'])).toMatchObject({ kind: 'refused', message: expect.stringContaining('sevre') })
+    expect(parse(['--version'])).toEqual({ kind: 'version' })
+    for (const argv of [[], ['--help'], ['help'], ['serve', '-h']]) {
+      expect(parse(argv)).toMatchObject({ kind: 'help', text: expect.stringContaining('--max-connections') })
+    }
+    expect(parse(['--port', '5'])).toMatchObject({ kind: 'serve', config: { port: 5 } })
+  })
+})
