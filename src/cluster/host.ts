@@ -24,7 +24,8 @@ import { HostedTopic, type Topic } from '../partition/topic.ts'
 import { mergeTopicSettings } from '../partition/topic-settings.ts'
 import { CursorStore } from '../subscription/cursor-store.ts'
 import { checkPosition, startOffset } from '../subscription/positions.ts'
-import { LiveSubscription, type Subscription } from '../subscription/subscription.ts'
+import type { Subscription } from '../subscription/subscription.ts'
+import { SubscriptionRunner } from '../subscription/subscription-runner.ts'
 import { mergeSubscriptionSettings } from '../subscription/subscription-settings.ts'
 import type { Catalog, CatalogSubscription, CatalogTopic } from './catalog.ts'
 
@@ -70,7 +71,7 @@ const OPENING_AT_ONCE = 16
 interface Hosted {
   topic: HostedTopic
   cursors: CursorStore[]
-  subscriptions: Map<string, LiveSubscription>
+  subscriptions: Map<string, SubscriptionRunner>
 }
 
 type State = 'recovering' | 'serving' | 'draining'
@@ -290,10 +291,10 @@ export class BrokerHost implements Host {
     const { settings } = await this.#catalog.updateTopic(topic, (current) => mergeTopicSettings(current, patch))
     topic.configure(settings)
     for (const partition of added) {
-      const store = await CursorStore.open(partition, this.#clock, this.#logger)
-      hosted.cursors.push(store)
+      const cursors = await CursorStore.open(partition, this.#clock, this.#logger)
+      hosted.cursors.push(cursors)
       topic.partitions.push(partition)
-      for (const subscription of hosted.subscriptions.values()) subscription.addPartition(partition, store)
+      for (const subscription of hosted.subscriptions.values()) subscription.addPartition({ partition, cursors })
     }
   }
 
@@ -318,7 +319,7 @@ export class BrokerHost implements Host {
     await this.#disk.syncDirectory(PARTITIONS_DIRECTORY)
   }
 
-  async #createSubscription(hosted: Hosted, name: string, patch: unknown): Promise<LiveSubscription> {
+  async #createSubscription(hosted: Hosted, name: string, patch: unknown): Promise<SubscriptionRunner> {
     const { topic, cursors } = hosted
     const settings = mergeSubscriptionSettings(null, patch)
     const id = this.#options.random.id()
@@ -359,14 +360,14 @@ export class BrokerHost implements Host {
     return hosted
   }
 
-  #hostSubscription(hosted: Hosted, entry: CatalogSubscription): LiveSubscription {
+  #hostSubscription(hosted: Hosted, entry: CatalogSubscription): SubscriptionRunner {
     const { metrics } = this.#environment
-    const subscription = new LiveSubscription({
+    const subscription = new SubscriptionRunner({
       id: entry.id,
       name: entry.name,
       topic: hosted.topic.name,
       settings: { ...SUBSCRIPTION_DEFAULTS, ...entry.settings },
-      lanes: hosted.topic.partitions.map((partition, i) => ({ partition, store: hosted.cursors[i]! })),
+      partitions: hosted.topic.partitions.map((partition, i) => ({ partition, cursors: hosted.cursors[i]! })),
       clock: this.#clock,
       metrics,
       logger: this.#logger,
