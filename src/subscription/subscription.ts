@@ -1,5 +1,6 @@
 /**
- * One named subscription: STUB, being written. The types are the agreed seam.
+ * One named subscription as others see it: what the server may ask of it, and what it asks of a
+ * consumer's connection. Types only; `subscription-runner.ts` does it.
  */
 import type { MessageId, Position, SubscriptionSettings } from '@tidings/sdk/protocol'
 import type { RecordBatch } from '../log/record-batch.ts'
@@ -38,17 +39,26 @@ export interface ConsumerPort {
   ended(why: 'deleted' | 'closing'): void
 }
 
+/**
+ * Called once, after the call that it was given to, when the acknowledgement itself is durable. `acked` are those of
+ * the ids that are acknowledged by then, now or before: an id that came too late is not among them.
+ */
+export type Confirmed = (error: Error | null, acked: readonly MessageId[]) => void
+
 /** What a consumer may do; ids that are not outstanding with it are passed over. Counts say how many were. */
 export interface Attachment {
-  /** `confirmed` is called when the acknowledgement itself is durable. */
-  ack(ids: readonly MessageId[], confirmed?: (error: Error | null) => void): number
-  /** Everything outstanding in that partition up to and with the id; `invalid_argument` on shared types. */
-  ackUpTo(id: MessageId, confirmed?: (error: Error | null) => void): number
+  ack(ids: readonly MessageId[], confirmed?: Confirmed): number
+  /**
+   * Everything in that partition up to and with the id that lies with the consumer or waits for another
+   * delivery; `invalid_argument` on shared types.
+   */
+  ackUpTo(id: MessageId, confirmed?: Confirmed): number
   /** Without `delayMs`: the backoff. */
   nack(ids: readonly MessageId[], delayMs?: number, reason?: string): number
   extend(ids: readonly MessageId[], ms: number): number
   release(ids: readonly MessageId[]): number
-  reject(ids: readonly MessageId[], reason?: string, confirmed?: (error: Error | null) => void): number
+  /** Gives up on them: without a dead-letter topic they are acknowledged and dropped. */
+  reject(ids: readonly MessageId[], reason?: string, confirmed?: Confirmed): number
   pause(): void
   resume(): void
   /** The port is ready again. */
@@ -76,13 +86,13 @@ export interface Subscription {
   /** Joins a consumer; throws `subscription_busy` where the type admits one only. */
   attach(port: ConsumerPort): Attachment
   /**
-   * Up to `max` messages, waiting up to `waitMs` for the first; each pull is its own consumer, gone when
-   * its leases are settled. Throws `subscription_busy`.
+   * Up to `max` messages, waiting up to `waitMs` for the first; none when it is aborted. Each pull is its
+   * own consumer; what it got lies with `pulled` afterwards. Rejects with `subscription_busy`.
    */
   pull(max: number, waitMs: number, signal?: AbortSignal): Promise<Delivery[]>
   /** The verbs of HTTP: they reach what pulls hold. */
   readonly pulled: Attachment
-  /** Resolves when the new position is durable. */
+  /** Resolves when the new position is durable. What is outstanding is forgotten, consumers stay. */
   seek(to: Position): Promise<void>
   state(): SubscriptionState
   /** Takes changed settings (all but type and start). */

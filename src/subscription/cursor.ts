@@ -1,0 +1,111 @@
+/**
+ * One subscription's place in one partition, as its store keeps it: the ledger, and what waits for the
+ * ledger's changes to be on disk. Deliveries wait until the lease is written, confirmed
+ * acknowledgements until it is synced.
+ *
+ * The lane owns it (it serves the partition), the store builds records of it.
+ */
+import { TidingsError } from '@tidings/sdk/protocol'
+import type { Urgency } from '../partition/commit-queue.ts'
+import { AckLedger, type LedgerPolicy } from './ack-ledger.ts'
+import type { LedgerState } from './ledger-state.ts'
+
+export type Confirm = (error: TidingsError | null) => void
+
+/** What a cursor tells the lane that serves it. */
+export interface CursorOwner {
+  /** Staged leases could not be written: nothing staged may go out. */
+  refused(error: TidingsError): void
+  /** Writing is worth another try. */
+  resumed(): void
+}
+
+/** What a cursor needs of its store. */
+export interface CursorLog {
+  /** Why nothing can be written at the moment. */
+  readonly stalled: TidingsError | null
+  touched(cursor: Cursor, urgency: Urgency): void
+  soon(run: () => void): void
+}
+
+/** Called once, with whether the leases are written; if not they have been taken back. */
+export type HandOver = (isWritten: boolean) => void
+
+/** Confirmations that may wait for one sync; a client that asks for more is told to slow down. */
+const CONFIRMS_MAX = 65_536
+
+export class Cursor {
+  readonly id: string
+  owner: CursorOwner | null = null
+  /** Has something that is in no record yet. */
+  dirty = false
+  /** The subscription is gone: nothing is written any more. */
+  deleted = false
+  /** Records taken and not synced yet. */
+  unsynced = 0
+  /** The floor that a restart would find at least. */
+  durableFloor: number
+  /** Called when what is dirty now is written, and when it is synced. */
+  handOvers: HandOver[] = []
+  confirms: Confirm[] = []
+  readonly #log: CursorLog
+  readonly #state: LedgerState
+  #ledger: AckLedger | null = null
+
+  /** Times in the state are those of the ledger's clock. */
+  constructor(log: CursorLog, id: string, state: LedgerState) {
+    this.#log = log
+    this.id = id
+    this.#state = state
+    this.durableFloor = Math.min(state.next, state.runs[0]?.from ?? state.next)
+  }
+
+  get stalled(): TidingsError | null {
+    return this.#log.stalled
+  }
+
+  /** Made on first use: before, nobody has said whether deliveries are in order. */
+  ledger(policy: LedgerPolicy): AckLedger {
+    this.#ledger ??= new AckLedger(policy, this.#state)
+    this.#ledger.policy = policy
+    return this.#ledger
+  }
+
+  get opened(): AckLedger | null {
+    return this.#ledger
+  }
+
+  state(): LedgerState {
+    return this.#ledger ? this.#ledger.state() : this.#state
+  }
+
+  /** The ledger changed. */
+  touch(urgency: Urgency): void {
+    this.#log.touched(this, urgency)
+  }
+
+  /** The ledger staged leases: calls back when their record is written. */
+  stage(handOver: HandOver): void {
+    this.handOvers.push(handOver)
+    this.#log.touched(this, 'written')
+  }
+
+  /** Calls back, never before this call has ended, when all changes up to now are on stable storage. */
+  confirm(confirm: Confirm): void {
+    if (this.deleted || (!this.dirty && this.unsynced === 0)) this.#log.soon(() => confirm(null))
+    else if (this.confirms.length >= CONFIRMS_MAX) {
+      const error = new TidingsError('overloaded', 'too many acknowledgements wait for the disk; try again in a moment')
+      this.#log.soon(() => confirm(error))
+    } else {
+      this.confirms.push(confirm)
+      this.#log.touched(this, 'durable')
+    }
+  }
+
+  /** Resolves when all changes up to now are on stable storage, rejects when they cannot be. */
+  durable(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.confirm((error) => (error ? reject(error) : resolve()))
+    })
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * Positions that people name (`latest`, a time, offsets) as offsets of one partition. Called when a
+ * subscription is created and when it seeks.
+ */
+import { type Position, parseTimestamp, TidingsError } from '@tidings/sdk/protocol'
+import type { Partition } from '../partition/partition.ts'
+
+/** Refuses offsets for partitions that the topic does not have. */
+export function checkPosition(position: Position, partitions: number): void {
+  if (typeof position === 'string' || 'timestamp' in position) return
+  for (const partition of Object.keys(position.offsets)) {
+    if (!/^(0|[1-9]\d{0,9})$/.test(partition)) {
+      throw new TidingsError('invalid_argument', `offsets: ${JSON.stringify(partition)} is no partition number`)
+    }
+    if (Number(partition) >= partitions) {
+      throw new TidingsError(
+        'partition_not_found',
+        `offsets: the topic has ${partitions} partitions, none is ${partition}`,
+      )
+    }
+  }
+}
+
+/** The offset that the position means in this partition; null where it says nothing about it. */
+export async function offsetOf(position: Position, partition: Partition): Promise<number | null> {
+  if (position === 'latest') return partition.highWatermark
+  if (position === 'earliest') return partition.startOffset
+  if ('timestamp' in position) {
+    const time = parseTimestamp(position.timestamp)
+    if (time === null) {
+      throw new TidingsError('invalid_argument', `timestamp ${JSON.stringify(position.timestamp)}: use RFC 3339`)
+    }
+    return partition.offsetAt(time)
+  }
+  const offset = position.offsets[partition.number]
+  if (offset === undefined) return null
+  const { startOffset, highWatermark, number } = partition
+  if (!Number.isSafeInteger(offset) || offset < startOffset || offset > highWatermark) {
+    throw new TidingsError(
+      'offset_out_of_range',
+      `partition ${number}: offset ${offset} is not within ${startOffset} and ${highWatermark}`,
+    )
+  }
+  return offset
+}
+
+/** Where a new subscription starts: partitions that the position leaves out start at the latest offset. */
+export async function startOffset(position: Position, partition: Partition): Promise<number> {
+  return (await offsetOf(position, partition)) ?? partition.highWatermark
+}

@@ -1,0 +1,174 @@
+/**
+ * What a consumer says about its messages, as changes of the ledgers: the verbs of an attachment, and
+ * those of HTTP for what pulls hold. Ids become ranges where they are neighbours; one frame of ids is one
+ * look at the ledger per range, and at most one wake-up. Once the consumer or the subscription is gone
+ * nothing has an effect any more.
+ */
+import { type MessageId, TidingsError } from '@tidings/sdk/protocol'
+import type { Clock } from '../base/clock.ts'
+import type { Logger, Metrics } from '../base/telemetry.ts'
+import type { LeaseHolder } from './ack-ledger.ts'
+import type { Confirm } from './cursor.ts'
+import { isOrdered } from './dispatch.ts'
+import type { Lane } from './lane.ts'
+import type { Attachment, Confirmed, Subscription } from './subscription.ts'
+
+/** What the verbs need of the subscription. */
+export interface SettlementHost extends Pick<Subscription, 'topic' | 'name' | 'settings'> {
+  readonly clock: Clock
+  readonly metrics: Metrics
+  readonly logger: Logger
+  lane(partition: number): Lane | undefined
+  wake(): void
+}
+
+/** Whose messages the verbs reach. */
+export interface Claimant {
+  readonly holder: LeaseHolder
+  /** Whether it may still say anything. */
+  readonly isLive: boolean
+  /** Whether waiting messages would come to it: then `ackUpTo` covers them too. */
+  readonly isActive: boolean
+  pause(isPaused: boolean): void
+  detach(): void
+}
+
+type Step = (lane: Lane, from: number, to: number) => number
+
+export class Settlement implements Attachment {
+  readonly #host: SettlementHost
+  readonly #claimant: Claimant
+
+  constructor(host: SettlementHost, claimant: Claimant) {
+    this.#host = host
+    this.#claimant = claimant
+  }
+
+  ack(ids: readonly MessageId[], confirmed?: Confirmed): number {
+    if (!this.#claimant.isLive) return this.#tooLate(confirmed)
+    const { holder } = this.#claimant
+    const count = this.#each(ids, (lane, from, to) => lane.ledger.ack(holder, from, to))
+    if (count > 0) this.#host.metrics.acknowledged(count)
+    if (confirmed) this.#confirm(ids, count, confirmed)
+    return count
+  }
+
+  ackUpTo(id: MessageId, confirmed?: Confirmed): number {
+    const { type } = this.#host.settings
+    if (!isOrdered(type)) {
+      throw new TidingsError('invalid_argument', `upTo: on a ${type} subscription acknowledge by ids`)
+    }
+    if (!this.#claimant.isLive) return this.#tooLate(confirmed)
+    const { holder, isActive } = this.#claimant
+    const lane = this.#laneOf(id)
+    const count = lane ? lane.ledger.ackUpTo(holder, id.offset + 1, isActive) : 0
+    if (count > 0) {
+      lane?.cursor.touch('lazy')
+      this.#host.metrics.acknowledged(count)
+      this.#host.wake()
+    }
+    if (confirmed) this.#confirm([id], 0, confirmed)
+    return count
+  }
+
+  nack(ids: readonly MessageId[], delayMs?: number, reason?: string): number {
+    const { holder } = this.#claimant
+    const now = this.#host.clock.monotonic()
+    const count = this.#settle(ids, (lane, from, to) => lane.ledger.nack(holder, from, to, now, delayMs ?? null))
+    if (count > 0) this.#host.metrics.returned('nack', count)
+    if (count > 0 && reason !== undefined) {
+      this.#host.logger.debug({ subscription: this.#host.name, count, reason }, 'negatively acknowledged')
+    }
+    return count
+  }
+
+  extend(ids: readonly MessageId[], ms: number): number {
+    const { holder } = this.#claimant
+    const deadline = this.#host.clock.monotonic() + ms
+    // A deadline does not outlive the process, so there is nothing to write.
+    return this.#settle(ids, (lane, from, to) => lane.ledger.extend(holder, from, to, deadline), false)
+  }
+
+  release(ids: readonly MessageId[]): number {
+    const { holder } = this.#claimant
+    const count = this.#settle(ids, (lane, from, to) => lane.ledger.release(holder, from, to))
+    if (count > 0) this.#host.metrics.returned('released', count)
+    return count
+  }
+
+  reject(ids: readonly MessageId[], reason?: string, confirmed?: Confirmed): number {
+    const count = this.ack(ids, confirmed)
+    if (count > 0) this.#host.logger.info({ subscription: this.#host.name, count, reason }, 'rejected and dropped')
+    return count
+  }
+
+  pause(): void {
+    this.#claimant.pause(true)
+  }
+
+  resume(): void {
+    this.#claimant.pause(false)
+    this.#host.wake()
+  }
+
+  wake(): void {
+    this.#host.wake()
+  }
+
+  detach(): void {
+    this.#claimant.detach()
+  }
+
+  #settle(ids: readonly MessageId[], step: Step, isLasting = true): number {
+    return this.#claimant.isLive ? this.#each(ids, step, isLasting) : 0
+  }
+
+  /** Takes the step for each range of neighbouring ids, and tells everybody concerned once. */
+  #each(ids: readonly MessageId[], step: Step, isLasting = true): number {
+    let count = 0
+    for (let i = 0; i < ids.length; ) {
+      const first = ids[i]!
+      let to = first.offset + 1
+      for (i++; i < ids.length && ids[i]!.offset === to && isBeside(ids[i]!, first); i++) to++
+      const lane = this.#laneOf(first)
+      const settled = lane ? step(lane, first.offset, to) : 0
+      if (lane && settled > 0 && isLasting) lane.cursor.touch('lazy')
+      count += settled
+    }
+    if (count > 0) this.#host.wake()
+    return count
+  }
+
+  #laneOf(id: MessageId): Lane | undefined {
+    return id.topic === undefined || id.topic === this.#host.topic ? this.#host.lane(id.partition) : undefined
+  }
+
+  /** Calls back when everything that the ids concern is durable; `count` of them were settled just now. */
+  #confirm(ids: readonly MessageId[], count: number, confirmed: Confirmed): void {
+    const acked =
+      count === ids.length ? ids : ids.filter((id) => this.#laneOf(id)?.ledger.isAcknowledged(id.offset) ?? false)
+    const lanes = new Set<Lane>()
+    for (const id of acked) {
+      const lane = this.#laneOf(id)
+      if (lane) lanes.add(lane)
+    }
+    let left = lanes.size
+    let failure: Error | null = null
+    const one: Confirm = (error) => {
+      failure ??= error
+      if (--left <= 0) confirmed(failure, failure ? [] : acked)
+    }
+    if (lanes.size === 0) this.#host.clock.soon(() => one(null))
+    for (const lane of lanes) lane.cursor.confirm(one)
+  }
+
+  #tooLate(confirmed?: Confirmed): number {
+    const error = new TidingsError('no_leader', 'this consumer is not connected any more: reconnect')
+    if (confirmed) this.#host.clock.soon(() => confirmed(error, []))
+    return 0
+  }
+}
+
+function isBeside(id: MessageId, first: MessageId): boolean {
+  return id.partition === first.partition && id.topic === first.topic
+}

@@ -1,0 +1,357 @@
+/**
+ * One subscription at work: its consumers, its pulls, its lanes (one per partition), and the passes in
+ * which messages go from the one to the other. A runner without arithmetic: what may go out is the
+ * ledger's decision, to whom is the dispatch's.
+ *
+ * Every event (an acknowledgement, a commit, a consumer that is ready) only wakes it; all that happened
+ * in a turn of the event loop is answered by one synchronous pass. There is one timer, for the earliest
+ * deadline of any lane. The host opens it, the server calls it.
+ */
+import { type Position, type SubscriptionSettings, TidingsError } from '@tidings/sdk/protocol'
+import type { Clock, Timer } from '../base/clock.ts'
+import type { Logger, Metrics } from '../base/telemetry.ts'
+import type { Partition } from '../partition/partition.ts'
+import type { LeaseHolder } from './ack-ledger.ts'
+import { Consumer, Pull, type Receiver } from './consumer.ts'
+import type { CursorStore } from './cursor-store.ts'
+import { Dispatch, isOrdered } from './dispatch.ts'
+import { Lane, type LaneHost } from './lane.ts'
+import { checkPosition, offsetOf } from './positions.ts'
+import { Settlement, type SettlementHost } from './settlement.ts'
+import type { Attachment, ConsumerPort, Delivery, Subscription, SubscriptionState } from './subscription.ts'
+
+/** A partition and its subscription log. */
+export interface ServedPartition {
+  partition: Partition
+  cursors: CursorStore
+}
+
+export interface SubscriptionOptions {
+  /** Names its records in the subscription logs; never used again after a deletion. */
+  id: string
+  name: string
+  topic: string
+  settings: SubscriptionSettings
+  partitions: readonly ServedPartition[]
+  clock: Clock
+  metrics: Metrics
+  logger: Logger
+}
+
+export class SubscriptionRunner implements Subscription, LaneHost, SettlementHost {
+  readonly id: string
+  readonly name: string
+  readonly topic: string
+  readonly clock: Clock
+  readonly metrics: Metrics
+  readonly logger: Logger
+  readonly dispatch = new Dispatch()
+  readonly pulled: Attachment
+  settings: SubscriptionSettings
+  receivers: readonly Receiver[] = []
+  isOpen = true
+  readonly #served = new Map<number, { lane: Lane; cursors: CursorStore }>()
+  #lanes: readonly Lane[] = []
+  /** In order of arrival. */
+  #consumers: Consumer[] = []
+  #pulls: Pull[] = []
+  /** With it lies what pulls were answered. */
+  readonly #pulledHolder: LeaseHolder = { outstanding: 0 }
+  #turn = 0
+  #isAwake = false
+  #timer: Timer | null = null
+  #timerAt = Number.POSITIVE_INFINITY
+
+  constructor(options: SubscriptionOptions) {
+    this.id = options.id
+    this.name = options.name
+    this.topic = options.topic
+    this.settings = options.settings
+    this.clock = options.clock
+    this.metrics = options.metrics
+    this.logger = options.logger
+    this.pulled = this.#pulledAttachment()
+    for (const served of options.partitions) this.addPartition(served)
+  }
+
+  /** The topic has grown. */
+  addPartition({ partition, cursors }: ServedPartition): void {
+    const lane = new Lane(this, partition, cursors.cursor(this.id))
+    this.#served.set(partition.number, { lane, cursors })
+    this.#lanes = [...this.#served.values()].map((served) => served.lane)
+    this.wake()
+  }
+
+  attach(port: ConsumerPort): Attachment {
+    this.#checkOpen()
+    if (this.settings.type === 'exclusive' && this.#consumers.length > 0) throw this.#busy()
+    const consumer = new Consumer(port)
+    this.#consumers.push(consumer)
+    // A connected consumer goes before pulls that still wait.
+    if (isOrdered(this.settings.type)) for (const pull of this.#pulls) this.#endPull(pull, this.#busy())
+    this.#consumersChanged()
+    const isActive = (): boolean => !isOrdered(this.settings.type) || this.#consumers[0] === consumer
+    return new Settlement(this, {
+      holder: consumer,
+      get isLive() {
+        return consumer.isAttached
+      },
+      get isActive() {
+        return isActive()
+      },
+      pause: (isPaused) => {
+        consumer.isPaused = isPaused
+      },
+      detach: () => this.#detach(consumer),
+    })
+  }
+
+  pull(max: number, waitMs: number, signal?: AbortSignal): Promise<Delivery[]> {
+    return new Promise((resolve, reject) => {
+      this.#checkOpen()
+      if (isOrdered(this.settings.type) && this.#consumers.length > 0) throw this.#busy()
+      if (signal?.aborted) return resolve([])
+      const abort = (): void => this.#endPull(pull, [])
+      const timer = this.clock.after(waitMs, () => {
+        pull.isHurried = true
+        this.#answerPulls()
+      })
+      const pull = new Pull(max, (outcome) => {
+        timer.cancel()
+        signal?.removeEventListener('abort', abort)
+        if (outcome instanceof Error) reject(outcome)
+        else resolve(outcome)
+      })
+      signal?.addEventListener('abort', abort)
+      pull.isHurried = waitMs === 0
+      this.#pulls.push(pull)
+      this.#consumersChanged()
+    })
+  }
+
+  async seek(to: Position): Promise<void> {
+    this.#checkOpen()
+    checkPosition(to, this.#lanes.length)
+    const lanes = this.#lanes
+    const offsets = await Promise.all(lanes.map((lane) => offsetOf(to, lane.partition)))
+    this.#checkOpen()
+    const moved = lanes.filter((_, index) => offsets[index] !== null)
+    lanes.forEach((lane, index) => {
+      const offset = offsets[index]
+      if (typeof offset === 'number') lane.seek(offset)
+    })
+    this.wake()
+    try {
+      await Promise.all(moved.map((lane) => lane.cursor.durable()))
+    } catch (error) {
+      const { code, message } = TidingsError.from(error)
+      throw new TidingsError(code, `the subscription has moved, but a restart may undo it: ${message}`, {
+        cause: error,
+      })
+    }
+  }
+
+  state(): SubscriptionState {
+    const isActive = (index: number): boolean => !isOrdered(this.settings.type) || index === 0
+    return {
+      backlog: sum(this.#lanes, (lane) => lane.backlog),
+      unacked: sum(this.#lanes, (lane) => lane.ledger.leased),
+      redelivering: sum(this.#lanes, (lane) => lane.ledger.waiting),
+      consumers: this.#consumers.map(({ port, outstanding, isPaused }, index) => ({
+        name: port.name,
+        unacked: outstanding,
+        prefetch: port.prefetch,
+        paused: isPaused,
+        active: isActive(index),
+      })),
+      oldestUnackedAgeMs: this.#oldestUnackedAgeMs(),
+      cursors: this.#lanes.map(({ partition, ledger }) => ({
+        partition: partition.number,
+        ackedThrough: ledger.floor,
+        ackedAhead: ledger.ackedAhead,
+      })),
+    }
+  }
+
+  update(settings: SubscriptionSettings): void {
+    this.settings = settings
+    for (const lane of this.#lanes) lane.configure(settings)
+    this.wake()
+  }
+
+  async close(why: 'deleted' | 'closing'): Promise<void> {
+    if (!this.isOpen) return
+    this.isOpen = false
+    this.#timer?.cancel()
+    for (const consumer of this.#consumers.splice(0)) {
+      consumer.isAttached = false
+      consumer.port.ended(why)
+    }
+    const gone = new TidingsError('subscription_not_found', `subscription ${this.name} was deleted`)
+    for (const pull of this.#pulls.splice(0)) pull.answer(why === 'deleted' ? gone : [])
+    for (const { lane, cursors } of this.#served.values()) {
+      lane.close()
+      if (why === 'deleted') cursors.delete(this.id)
+    }
+    // What was acknowledged without a wish for an answer should not come again only because we stop in good order.
+    const flushed = await Promise.allSettled(this.#lanes.map((lane) => lane.cursor.durable()))
+    for (const { partition } of this.#lanes.filter((_, index) => flushed[index]?.status === 'rejected')) {
+      this.logger.warn(
+        { subscription: this.name, partition: partition.number },
+        'acknowledgements could not be written',
+      )
+    }
+  }
+
+  // --- for the lanes and the settlements ---
+
+  lane(partition: number): Lane | undefined {
+    return this.#served.get(partition)?.lane
+  }
+
+  heirOf(receiver: Receiver): LeaseHolder {
+    return receiver instanceof Pull ? this.#pulledHolder : receiver
+  }
+
+  broke(receiver: Receiver, error: unknown): void {
+    this.logger.error({ err: error, subscription: this.name }, 'a consumer failed to take messages: it is detached')
+    if (receiver instanceof Consumer) this.#detach(receiver)
+  }
+
+  settled(): void {
+    this.#answerPulls()
+    this.wake()
+  }
+
+  wake(): void {
+    if (this.#isAwake || !this.isOpen) return
+    this.#isAwake = true
+    this.clock.soon(() => {
+      this.#isAwake = false
+      if (this.isOpen) this.#pass()
+    })
+  }
+
+  // --- within ---
+
+  #pass(): void {
+    const now = this.clock.monotonic()
+    const lanes = this.#lanes
+    let room = this.settings.maxUnacked - sum(lanes, (lane) => lane.ledger.unsettled)
+    // Each pass begins with another lane, so that no partition always finds the credit used up.
+    this.#turn = (this.#turn + 1) % Math.max(1, lanes.length)
+    for (let step = 0; step < lanes.length; step++) {
+      const lane = lanes[(this.#turn + step) % lanes.length]!
+      const before = lane.ledger.unsettled
+      lane.serve(now, Math.max(0, room))
+      room -= lane.ledger.unsettled - before
+    }
+    this.#answerPulls()
+    this.#arm(now)
+  }
+
+  #arm(now: number): void {
+    let at = Number.POSITIVE_INFINITY
+    for (const lane of this.#lanes) at = Math.min(at, lane.wakeAt)
+    // A timer that fires too early only looks again, so it is not moved for a deadline that is later.
+    if (at >= this.#timerAt) return
+    this.#timer?.cancel()
+    this.#timerAt = at
+    this.#timer = this.clock.after(Math.max(0, at - now), () => {
+      this.#timerAt = Number.POSITIVE_INFINITY
+      this.wake()
+    })
+  }
+
+  #consumersChanged(): void {
+    if (!isOrdered(this.settings.type)) this.receivers = [...this.#consumers, ...this.#pulls]
+    else this.receivers = this.#consumers.length > 0 ? this.#consumers : this.#pulls
+    this.wake()
+  }
+
+  #detach(consumer: Consumer): void {
+    if (!consumer.isAttached) return
+    consumer.isAttached = false
+    this.#consumers = this.#consumers.filter((other) => other !== consumer)
+    this.#takeBack(consumer)
+    this.#consumersChanged()
+  }
+
+  /** Whatever lies with it may go to others: handed over as an attempt, staged as if nothing had been. */
+  #takeBack(holder: LeaseHolder): void {
+    let returned = 0
+    for (const lane of this.#lanes) {
+      if (holder.outstanding === 0) break
+      returned += lane.ledger.detach(holder)
+      lane.cursor.touch('lazy')
+    }
+    if (returned > 0) this.metrics.returned('disconnected', returned)
+  }
+
+  /** Answers the pulls that have what they can get now. */
+  #answerPulls(): void {
+    for (const pull of this.#pulls) {
+      if (pull.outstanding > 0) continue
+      const stalled = this.#lanes.find((lane) => lane.cursor.stalled)?.cursor.stalled
+      if (pull.deliveries.length > 0) this.#endPull(pull, pull.deliveries)
+      else if (stalled) this.#endPull(pull, stalled)
+      else if (pull.isHurried && !this.#isAwake && !this.#lanes.some((lane) => lane.isLoading)) this.#endPull(pull, [])
+    }
+  }
+
+  #endPull(pull: Pull, outcome: Delivery[] | Error): void {
+    if (!this.#pulls.includes(pull)) return
+    this.#pulls = this.#pulls.filter((other) => other !== pull)
+    this.#takeBack(pull)
+    const unanswered = outcome === pull.deliveries ? [] : pull.deliveries
+    for (const { partition, from, to } of unanswered) {
+      const lane = this.lane(partition)
+      lane?.ledger.release(this.#pulledHolder, from, to)
+      lane?.cursor.touch('lazy')
+    }
+    this.#consumersChanged()
+    pull.answer(outcome)
+  }
+
+  #pulledAttachment(): Attachment {
+    const isOpen = (): boolean => this.isOpen
+    const isActive = (): boolean => this.#consumers.length === 0
+    return new Settlement(this, {
+      holder: this.#pulledHolder,
+      get isLive() {
+        return isOpen()
+      },
+      get isActive() {
+        return isActive()
+      },
+      pause: () => undefined,
+      detach: () => undefined,
+    })
+  }
+
+  #oldestUnackedAgeMs(): number | null {
+    let oldest: number | null = null
+    for (const lane of this.#lanes) {
+      const timestamp = lane.oldestTimestamp()
+      if (timestamp !== null) oldest = Math.min(oldest ?? timestamp, timestamp)
+    }
+    return oldest === null ? null : Math.max(0, this.clock.now() - oldest)
+  }
+
+  #checkOpen(): void {
+    if (this.isOpen) return
+    throw new TidingsError('subscription_not_found', `subscription ${this.name} is closed: look it up again`)
+  }
+
+  #busy(): TidingsError {
+    const who = this.#consumers[0]?.port.name ?? 'another'
+    const what = `subscription ${this.name} is ${this.settings.type}`
+    return new TidingsError('subscription_busy', `${what} and consumer ${JSON.stringify(who)} is connected`)
+  }
+}
+
+function sum(lanes: readonly Lane[], count: (lane: Lane) => number): number {
+  let total = 0
+  for (const lane of lanes) total += count(lane)
+  return total
+}
