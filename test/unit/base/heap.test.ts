@@ -26,6 +26,16 @@ describe('heap', () => {
     expect(heap.peek()).toBeUndefined()
   })
 
+  it('stays in order when the entry that fills a gap belongs further up', () => {
+    const heap = new Heap<number>()
+    const entries = [0, 10, 1, 11, 12, 2, 3].map((key) => heap.push(key, key))
+    // The last entry, 3, takes the place of 11, below 10.
+    expect(heap.remove(entries[3]!)).toBe(true)
+    const seen: number[] = []
+    for (let entry = heap.pop(); entry; entry = heap.pop()) seen.push(entry.value)
+    expect(seen).toEqual([0, 1, 2, 3, 10, 12])
+  })
+
   it('refuses an entry of another heap', () => {
     const heap = new Heap<string>()
     heap.push(1, 'mine')

@@ -81,6 +81,17 @@ describe('power cut', () => {
     expect([...seen].sort()).toEqual(['Zba', 'Zbc', 'aaa', 'aac', 'bba', 'bbc'])
   })
 
+  it('may keep a write and lose the growth of the file before it', async () => {
+    const seen = await endings(async (machine, disk) => {
+      const file = await durableFile(disk, 'f', sectors('a'))
+      await file.write(512, sectors('b'))
+      await file.write(0, sectors('x'))
+      machine.crash('power')
+      return letters(machine.content('f')!)
+    })
+    expect([...seen].sort()).toEqual(['a', 'a.', 'ab', 'x', 'x.', 'xb'])
+  })
+
   it('may or may not bring back what was truncated, until that is synced', async () => {
     const unsynced = await endings(async (machine, disk) => {
       const file = await durableFile(disk, 'f', sectors('abc'))

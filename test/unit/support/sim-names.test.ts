@@ -74,6 +74,22 @@ describe('unsynced names', () => {
     expect([...seen].sort()).toEqual(['p/f', 'trash/f'])
   })
 
+  it('never lose a durable file that was moved out of a directory before its removal', async () => {
+    const seen = await endings(async (machine, disk) => {
+      await disk.makeDirectory('d')
+      await disk.makeDirectory('kept')
+      await disk.syncDirectory('')
+      const file = await disk.open('d/f', 'create')
+      await file.sync()
+      await disk.syncDirectory('d')
+      await disk.rename('d/f', 'kept/f')
+      await disk.removeTree('d')
+      machine.crash('power')
+      return machine.files().join(' ')
+    })
+    expect([...seen].sort()).toEqual(['d/f', 'kept/f'])
+  })
+
   it('may leave any part of a tree whose removal was not synced', async () => {
     const seen = await endings(async (machine, disk) => {
       await disk.makeDirectory('d')

@@ -23,6 +23,23 @@ describe('sync', () => {
     }
     expect([...seen].sort()).toEqual(['abc', 'abcdef'])
   })
+
+  it('of a directory covers the names that were there before it was asked for, perhaps later ones', async () => {
+    const seen = new Set<string>()
+    for (const seed of SEEDS) {
+      const machine = machineOf(seed, { schedule: 'manual' })
+      const disk = machine.mount()
+      await driven(machine, disk.open('a', 'create'))
+      void disk.syncDirectory('')
+      const syncId = machine.pending.at(-1)!.id
+      void disk.open('b', 'create')
+      machine.perform(machine.pending.at(-1)!.id)
+      machine.perform(syncId)
+      machine.crash('power', 'none')
+      seen.add(machine.files().join(' '))
+    }
+    expect([...seen].sort()).toEqual(['a', 'a b'])
+  })
 })
 
 describe('driver', () => {
