@@ -19,6 +19,8 @@ import { Segment } from './segment.ts'
 
 /** What one cold read takes off the disk at least, where there is as much. */
 const READ_BYTES = 262_144
+/** Larger groups gain nothing from space written ahead: they would only be written twice. */
+const RUNWAY_GROUP_BYTES = 65_536
 
 export interface LogOptions {
   disk: Disk
@@ -163,7 +165,7 @@ export class Log {
   async write(bytes: Buffer, batches: readonly RecordBatch[]): Promise<void> {
     await this.#active.write(bytes, batches)
     for (const batch of batches) this.cache.append(batch)
-    if (bytes.length <= 65_536) this.#active.extendRunway(this.segmentBytes)
+    if (bytes.length <= RUNWAY_GROUP_BYTES) this.#active.extendRunway(bytes.length, this.segmentBytes)
   }
 
   /** After `write` failed on a full disk: nothing of the group stays. */

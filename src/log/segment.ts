@@ -12,9 +12,10 @@ import { encodeFooter, encodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentName } 
 import type { RecordBatch } from './record-batch.ts'
 import { SegmentContent } from './segment-content.ts'
 
-/** Zeros behind the header of a new segment, and in each extension of the runway. */
-const RUNWAY_FIRST_BYTES = 32_768
-const RUNWAY_STEP_BYTES = 262_144
+/** Zeros behind the header of a new segment: thousands of quiet topics must not fill the disk. */
+const RUNWAY_FIRST_BYTES = 16_384
+/** The runway grows with what is written; at most so much at a time. */
+const RUNWAY_STEP_BYTES = 524_288
 const ZEROS = Buffer.alloc(RUNWAY_STEP_BYTES)
 
 export class Segment {
@@ -111,13 +112,17 @@ export class Segment {
     this.durablePosition = Math.max(this.durablePosition, written)
   }
 
-  /** Makes sure that small appends find zeros ahead; a full disk only means that they do not. */
-  extendRunway(limit: number): void {
-    if (this.#extension || this.sealed) return
-    const from = this.size
-    const bytes = Math.min(RUNWAY_STEP_BYTES, limit - from)
-    if (bytes <= 0 || from - this.content.end > RUNWAY_STEP_BYTES / 2) return
-    this.#extension = this.#extend(from, bytes)
+  /**
+   * Makes sure that the next appends, about as large as the last one, find zeros ahead. A full disk only
+   * means that they do not.
+   */
+  extendRunway(lastBytes: number, limit: number): void {
+    const ahead = this.size - this.content.end
+    if (this.#extension || this.sealed || ahead > Math.max(RUNWAY_FIRST_BYTES / 2, 2 * lastBytes)) return
+    const step = Math.max(this.content.end, 4 * lastBytes, RUNWAY_FIRST_BYTES)
+    const bytes = Math.min(step, RUNWAY_STEP_BYTES, limit - this.size)
+    if (bytes <= 0) return
+    this.#extension = this.#extend(this.size, bytes)
       .catch((error: unknown) => {
         this.#extensionFailure = error instanceof Error ? error : new Error(String(error))
       })
