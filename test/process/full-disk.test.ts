@@ -73,9 +73,12 @@ describe.skipIf(!canMount)('a full disk (needs the right to mount)', () => {
 
     const page = await callOk('GET', `${broker.url}/v1/topics/orders/partitions/0/messages?limit=20`)
     expect(page.messages).toHaveLength(20)
-    const pulled = await callOk('POST', `${broker.url}/${SUBSCRIPTION}/pull`, { max: 40 })
-    expect(pulled.messages).toHaveLength(40)
-    const ids = (pulled.messages as { id: string }[]).map((message) => message.id)
+    const ids: string[] = []
+    while (ids.length < 40) {
+      const { messages } = await callOk('POST', `${broker.url}/${SUBSCRIPTION}/pull`, { max: 40 - ids.length })
+      expect(messages).not.toEqual([])
+      ids.push(...(messages as { id: string }[]).map((message) => message.id))
+    }
     expect(await callOk('POST', `${broker.url}/${SUBSCRIPTION}/ack`, { ids })).toEqual({ count: 40 })
 
     makeRoom()
