@@ -199,7 +199,7 @@ class SqliteJournal implements Journal {
     const put = database.prepare<Row>('INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?)')
     const remove = database.prepare<[string]>('DELETE FROM entry WHERE key = ?')
     const advance = database.prepare<[number]>("UPDATE meta SET value = ? WHERE name = 'revision'")
-    this.#write = database.transaction((revision: number, changes: readonly Change[]) => {
+    const write = database.transaction((revision: number, changes: readonly Change[]) => {
       for (const change of changes) {
         if ('deleted' in change) {
           remove.run(change.deleted)
@@ -209,7 +209,8 @@ class SqliteJournal implements Journal {
         }
       }
       advance.run(revision)
-    }).immediate
+    })
+    this.#write = (revision, changes) => write.immediate(revision, changes)
   }
 
   commit(revision: number, changes: readonly Change[]): void {

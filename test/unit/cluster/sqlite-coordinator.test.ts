@@ -31,21 +31,21 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-async function openIn(at: string, maxBytes?: number) {
+async function openIn(at: string, more: { maxBytes?: number; latch?: Latch } = {}) {
   const result = await openSqliteCoordinator({
     directory: at,
     disk: nodeDisk(at),
     clock: new SimClock(),
     random: new SimRandom('sqlite'),
     latch: new Latch((cause) => trips.push(cause)),
-    ...(maxBytes === undefined ? {} : { maxBytes }),
+    ...more,
   })
   opened.push(result.coordinator)
   return result
 }
 
-async function open(maxBytes?: number): Promise<MemoryCoordinator> {
-  return (await openIn(directory, maxBytes)).coordinator
+async function open(more: { maxBytes?: number } = {}): Promise<MemoryCoordinator> {
+  return (await openIn(directory, more)).coordinator
 }
 
 async function refusalOf(opening: Promise<unknown>): Promise<StoreError> {
@@ -202,6 +202,22 @@ describe('a damaged store', () => {
     expect(readFileSync(file).equals(bytes)).toBe(true)
   })
 
+  it('is refused with garbage in a page that only a later write would look at', async () => {
+    await fill()
+    const store = await open()
+    await store.transact(
+      [],
+      Array.from({ length: 90 }, (_, i) => ({ delete: `k/${i}` })),
+    )
+    await store.close()
+    const bytes = readFileSync(file)
+    const freePage = bytes.readUInt32BE(32)
+    expect(freePage).toBeGreaterThan(1)
+    bytes.fill(0xa5, (freePage - 1) * 4096, freePage * 4096)
+    writeFileSync(file, bytes)
+    expect((await refusalOf(open())).refusal).toBe('damaged')
+  })
+
   it('is refused when an entry is newer than the whole', async () => {
     await fill()
     const database = new Database(file)
@@ -234,7 +250,7 @@ describe('a damaged store', () => {
 
 describe('a store that fails while in use', () => {
   it('answers storage_full when there is no room, stores nothing of it, and goes on', async () => {
-    const store = await open(100_000)
+    const store = await open({ maxBytes: 100_000 })
     await store.transact([], [{ put: 'small', value: '1' }])
     const before = store.content()
     const writes = [
@@ -253,10 +269,20 @@ describe('a store that fails while in use', () => {
     const store = await open()
     const keys = Array.from({ length: 24 }, (_, i) => `k/${i}`)
     // More than SQLite keeps in memory, so that it has to read the file again.
-    for (const key of keys) await store.transact([], [{ put: key, value: 'x'.repeat(1_000_000) }])
-    writeFileSync(file, garbage(statSync(file).size), { flag: 'r+' })
-    const outcomes = await Promise.allSettled(keys.map((key) => store.transact([], [{ delete: key }])))
-    expect(outcomes.at(-1)?.status).toBe('rejected')
+    const value = 'x'.repeat(1_000_000)
+    await store.transact(
+      [],
+      keys.map((key) => ({ put: key, value })),
+    )
+    writeFileSync(file, Buffer.alloc(statSync(file).size, 0xa5), { flag: 'r+' })
+    for (const key of keys) {
+      const confirmed = await store.transact([], [{ delete: key }]).then(
+        () => true,
+        () => false,
+      )
+      expect(confirmed, 'what is confirmed before the latch trips').toBe(trips.length === 0)
+      expect((await store.get(key)) === null).toBe(confirmed)
+    }
     expect(trips).toHaveLength(1)
     expect(trips[0]).toMatchObject({ code: expect.stringMatching(/^SQLITE_(CORRUPT|IOERR|NOTADB)/) })
     const refused = await store.transact([], [{ put: 'late', value: '1' }]).catch((error: unknown) => error)
@@ -264,7 +290,14 @@ describe('a store that fails while in use', () => {
     expect(await store.get('late')).toBeNull()
   })
 
-  function garbage(bytes: number): Buffer {
-    return Buffer.alloc(bytes, 0xa5)
-  }
+  it('writes nothing more once something else tripped the latch', async () => {
+    const latch = new Latch((cause) => trips.push(cause))
+    const { coordinator } = await openIn(directory, { latch })
+    await coordinator.transact([], [{ put: 'a', value: '1' }])
+    const bytes = readFileSync(file)
+    latch.trip(new Error('a sync failed'))
+    await expect(coordinator.transact([], [{ put: 'a', value: '2' }])).rejects.toThrow('the store failed')
+    expect(readFileSync(file).equals(bytes)).toBe(true)
+    expect(statSync(`${file}-wal`).size).toBe(0)
+  })
 })
