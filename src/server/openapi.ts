@@ -5,14 +5,14 @@
 import {
   DEFAULT_PULL_COUNT,
   DEFAULT_READ_COUNT,
-  type ErrorCode,
   ERRORS,
+  type ErrorCode,
   HEADER,
   LIMITS,
   NDJSON_CONTENT_TYPE,
   PROBLEM_CONTENT_TYPE,
 } from '@tidings/sdk/protocol'
-import { list, object, ref, type Schema, SCHEMAS, text, whole } from './openapi-schemas.ts'
+import { list, object, ref, SCHEMAS, type Schema, text, whole } from './openapi-schemas.ts'
 
 interface Operation {
   summary: string

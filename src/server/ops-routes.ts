@@ -1,6 +1,7 @@
 /** What operators and their tools ask: liveness, readiness, metrics, the cluster, the API's own description. */
-import type { FastifyInstance } from 'fastify'
+
 import { formatTimestamp } from '@tidings/sdk/protocol'
+import type { FastifyInstance } from 'fastify'
 import type { Host } from '../cluster/host.ts'
 import { docsPage } from './docs-page.ts'
 import type { ServerMetrics } from './metrics.ts'

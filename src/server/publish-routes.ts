@@ -5,13 +5,13 @@
  * The answer leaves in the callback of `publish`, which comes when the message is durable.
  */
 import {
+  checkName,
+  formatTimestamp,
   HEADER,
   LIMITS,
   NDJSON_CONTENT_TYPE,
   TidingsError,
   TOPIC_DEFAULTS,
-  checkName,
-  formatTimestamp,
 } from '@tidings/sdk/protocol'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Clock } from '../base/clock.ts'

@@ -8,7 +8,7 @@ import type { Clock } from '../base/clock.ts'
 import type { Host } from '../cluster/host.ts'
 import type { RecordBatch } from '../log/record-batch.ts'
 import type { Partition } from '../partition/partition.ts'
-import { invalid, queryOf, timestampText, integerText } from './json-request.ts'
+import { integerText, invalid, queryOf, timestampText } from './json-request.ts'
 import { messageJson } from './message-json.ts'
 
 /** Characters of one answer after which no further message is added. */

@@ -6,12 +6,12 @@ import {
   checkName,
   DEFAULT_PREFETCH,
   LIMITS,
-  parseTimestamp,
   type Position,
+  parseTimestamp,
   SUBSCRIPTION_TYPES,
   TidingsError,
 } from '@tidings/sdk/protocol'
-import { invalid, queryOf, integerText } from './json-request.ts'
+import { integerText, invalid, queryOf } from './json-request.ts'
 
 export interface StreamRequest {
   topic: string

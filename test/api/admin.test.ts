@@ -6,7 +6,7 @@ let broker: TestBroker
 beforeAll(async () => {
   broker = await startTestBroker()
 })
-afterAll(() => broker.close())
+afterAll(() => broker.stop())
 
 const publish = (topic: string, value: unknown): Promise<unknown> =>
   call(broker, 'POST', `/v1/topics/${topic}/messages`, { value })

@@ -5,7 +5,7 @@ let broker: TestBroker
 beforeAll(async () => {
   broker = await startTestBroker()
 })
-afterAll(() => broker.close())
+afterAll(() => broker.stop())
 
 const read = async (topic: string, partition = 0): Promise<Record<string, unknown>[]> => {
   const { json } = await call(broker, 'GET', `/v1/topics/${topic}/partitions/${partition}/messages`)
@@ -134,7 +134,7 @@ describe('a publish', () => {
     const single = await call(strict, 'POST', '/v1/topics/none/messages', 'a')
     const batch = await call(strict, 'POST', '/v1/topics/none/messages/batch', { messages: [] })
     expect([single, batch]).toMatchObject([404, 404].map((status) => ({ status, json: { code: 'topic_not_found' } })))
-    await strict.close()
+    await strict.stop()
   })
 })
 

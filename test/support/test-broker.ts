@@ -1,48 +1,58 @@
-/** A broker on a free loopback port inside the test's process, and the few calls that every API test makes. */
-import { systemClock } from '../../src/base/clock.ts'
+/**
+ * A whole broker inside the test's process: real disk in a temporary directory, real clock, real sockets on a
+ * free loopback port; only the coordinator is in memory. And the one call that every API test makes.
+ */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { systemClock, systemRandom } from '../../src/base/clock.ts'
+import { Latch } from '../../src/base/latch.ts'
+import { nodeDisk } from '../../src/base/node-disk.ts'
 import { nullLogger } from '../../src/base/telemetry.ts'
-import { SETTINGS } from '../../src/config.ts'
-import { Server, type ServerOptions } from '../../src/server/app.ts'
+import { Broker, type BrokerOptions } from '../../src/broker.ts'
+import { MemoryCoordinator } from '../../src/cluster/memory-coordinator.ts'
+import { resolveConfig } from '../../src/config.ts'
+import type { Server } from '../../src/server/app.ts'
 import { createMetrics } from '../../src/server/metrics.ts'
-import { FakeHost } from './fake-host.ts'
 
 export interface TestBroker {
   url: string
   port: number
   server: Server
-  drain(): Promise<void>
-  close(): Promise<void>
+  /** Ends as a SIGTERM would. */
+  stop(): Promise<void>
 }
 
-const defaults = Object.fromEntries(
-  Object.entries(SETTINGS).map(([name, setting]) => [name, setting.default]),
-) as unknown as ServerOptions
-
-export async function startTestBroker(
-  options: Partial<ServerOptions> & { autoCreateTopics?: boolean } = {},
-): Promise<TestBroker> {
-  const host = new FakeHost()
-  host.autoCreate = options.autoCreateTopics ?? true
-  const metrics = createMetrics()
-  const server = new Server({
-    host: host.asHost,
-    clock: systemClock,
-    logger: nullLogger,
-    metrics,
-    options: { ...defaults, drainMs: 1000, ...options, port: 0 },
-    version: '0.0.0-test',
+export async function startTestBroker(options: Partial<BrokerOptions> = {}): Promise<TestBroker> {
+  const directory = await mkdtemp(join(tmpdir(), 'tidings-api-'))
+  const ports = { clock: systemClock, random: systemRandom }
+  const latch = new Latch((cause) => {
+    throw cause
   })
-  const { url, port } = await server.listen()
-  return {
-    url,
-    port,
-    server,
-    drain: () => server.drain(),
-    async close() {
-      await server.drain()
-      metrics.close()
+  const broker = await Broker.create(
+    {
+      ...ports,
+      disk: nodeDisk(directory),
+      logger: nullLogger,
+      metrics: createMetrics(),
+      latch,
+      coordinator: new MemoryCoordinator(ports),
+      coordinatorIsNew: true,
     },
+    {
+      ...resolveConfig({ flags: new Map(), env: {}, file: { drainMs: 1000, reserveBytes: 0 } }),
+      version: '0.0.0-test',
+      ...options,
+      port: 0,
+    },
+  )
+  const { url } = await broker.start()
+  let stopped: Promise<void> | undefined
+  const stop = async (): Promise<void> => {
+    await broker.stop()
+    await rm(directory, { recursive: true, force: true })
   }
+  return { url, port: Number(new URL(url).port), server: broker.server, stop: () => (stopped ??= stop()) }
 }
 
 export interface Answer {

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { messageFrame, messageJson, pulledJson } from '../../../src/server/message-json.ts'
-import { batchOf } from '../../support/fake-host.ts'
+import { batchOf } from '../../support/batch-of.ts'
 
 const PLACE = { topic: 'orders', partition: 3 }
 const contentTypes = fc.constantFrom(

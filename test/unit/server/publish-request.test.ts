@@ -151,7 +151,7 @@ describe('a batch', () => {
     ['{"value":1,"nope":2}', /unknown key "nope"/],
     ['{"value":1,"__proto__":{"x":1}}', /unknown key "__proto__"/],
     ['{"value":1,"contentType":"text/plain"}', /"value" must be a string/],
-    ['{"value":1,"contentType":"image\/png"}', /needs "base64"/],
+    ['{"value":1,"contentType":"image/png"}', /needs "base64"/],
     ['{"base64":"a"}', /not base64/],
     ['{"base64":"AP8"}', /not base64/],
     ['{"base64":5}', /must be a string/],
