@@ -11,6 +11,7 @@ import { Latch } from './base/latch.ts'
 import { makeDataDirectory, nodeDisk } from './base/node-disk.ts'
 import { Broker } from './broker.ts'
 import { parseCommandLine } from './cli.ts'
+import { Catalog } from './cluster/catalog.ts'
 import { openSqliteCoordinator, StoreError } from './cluster/sqlite-coordinator.ts'
 import type { Config } from './config.ts'
 import { CorruptionError } from './log/log-recovery.ts'
@@ -77,9 +78,13 @@ async function verify(dataDir: string): Promise<void> {
   // The store is the lock of the directory: a running broker's files would be judged in the middle of a write.
   const ports = { disk, clock: systemClock, random: systemRandom, latch }
   const { coordinator } = await openSqliteCoordinator({ ...ports, directory: dataDir })
-  const logs = await verifyAll(disk, PARTITIONS_DIRECTORY)
+  const topics = await new Catalog(coordinator, systemRandom).topics()
+  const isKnown = (topicId: string, partition: number): boolean =>
+    topics.some(({ id, settings }) => id === topicId && partition < settings.partitions)
+  const { logs, strangers } = await verifyAll(disk, PARTITIONS_DIRECTORY, isKnown)
   await coordinator.close()
   for (const log of logs) printVerified(log)
+  for (const directory of strangers) process.stdout.write(`${directory}: belongs to no topic, not checked\n`)
   const findings = logs.flatMap((log) => log.findings)
   const damaged = findings.filter(({ severity }) => severity === 'damaged').length
   const records = logs.reduce((sum, log) => sum + log.records, 0)

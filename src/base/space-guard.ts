@@ -17,7 +17,13 @@ export class SpaceGuard {
   #full = false
   #timer: Timer | null = null
 
-  private constructor(disk: Disk, clock: Clock, lowWaterBytes: number, freeBytes: number, onError: (error: unknown) => void) {
+  private constructor(
+    disk: Disk,
+    clock: Clock,
+    lowWaterBytes: number,
+    freeBytes: number,
+    onError: (error: unknown) => void,
+  ) {
     this.#disk = disk
     this.#clock = clock
     this.#lowWaterBytes = lowWaterBytes

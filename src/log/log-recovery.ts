@@ -66,6 +66,8 @@ export async function recoverLog(disk: Disk, directory: string, tag: number, now
     else active = segment
   }
   active ??= await Segment.create(disk, directory, sealed.at(-1)?.nextOffset ?? 0, tag, now)
+  // A segment may have been found whose creation had not come to syncing its name.
+  await disk.syncDirectory(directory)
   const startOffset = sealed[0]?.baseOffset ?? active.baseOffset
   return { sealed, active, startOffset, report }
 }

@@ -128,23 +128,36 @@ function troubleOf(
 
 const PARTITION_NAME = /^(.+)-(\d+)$/
 
-/** Verifies every log below the data directory. */
-export async function verifyAll(disk: Disk, partitionsDirectory: string): Promise<VerifiedLog[]> {
-  let names: string[]
+/**
+ * Verifies every log below the data directory that belongs to a topic. `strangers` are directories
+ * that do not: left by a creation that a crash cut short, or of a topic that metadata has lost.
+ */
+export async function verifyAll(
+  disk: Disk,
+  partitionsDirectory: string,
+  isKnown: (topicId: string, partition: number) => boolean,
+): Promise<{ logs: VerifiedLog[]; strangers: string[] }> {
+  const logs: VerifiedLog[] = []
+  const strangers: string[] = []
+  for (const name of await namesIn(disk, partitionsDirectory)) {
+    const [, topicId, number] = PARTITION_NAME.exec(name) ?? []
+    const directory = `${partitionsDirectory}/${name}`
+    if (topicId === undefined || !isKnown(topicId, Number(number))) {
+      strangers.push(directory)
+      continue
+    }
+    for (const kind of await disk.list(directory)) {
+      logs.push(await verifyLog(disk, `${directory}/${kind}`, partitionTag(topicId, Number(number), kind)))
+    }
+  }
+  return { logs, strangers }
+}
+
+async function namesIn(disk: Disk, directory: string): Promise<string[]> {
   try {
-    names = await disk.list(partitionsDirectory)
+    return await disk.list(directory)
   } catch (error) {
     if (isMissing(error)) return []
     throw error
   }
-  const results: VerifiedLog[] = []
-  for (const name of names) {
-    const [, topicId, number] = PARTITION_NAME.exec(name) ?? []
-    if (topicId === undefined) continue
-    for (const kind of await disk.list(`${partitionsDirectory}/${name}`)) {
-      const tag = partitionTag(topicId, Number(number), kind)
-      results.push(await verifyLog(disk, `${partitionsDirectory}/${name}/${kind}`, tag))
-    }
-  }
-  return results
 }

@@ -48,6 +48,8 @@ export class Cursor {
   /** Called when what is dirty now is written, and when it is synced. */
   handOvers: HandOver[] = []
   confirms: Confirm[] = []
+  /** Staged leases that wait for a sync: later ones must not overtake them. */
+  #syncedStagings = 0
   readonly #log: CursorLog
   readonly #state: LedgerState
   #ledger: AckLedger | null = null
@@ -84,10 +86,23 @@ export class Cursor {
     this.#log.touched(this, urgency)
   }
 
-  /** The ledger staged leases: calls back when their record is written. */
-  stage(handOver: HandOver): void {
-    this.handOvers.push(handOver)
-    this.#log.touched(this, 'written')
+  /**
+   * The ledger staged leases: calls back when their record is written, or, for another delivery of
+   * something, synced. So a power cut can take a first attempt's record, never two attempts of one
+   * message, and attempts go on rising. Hand-overs keep their order.
+   */
+  stage(handOver: HandOver, isRedelivery: boolean): void {
+    if (!isRedelivery && this.#syncedStagings === 0) {
+      this.handOvers.push(handOver)
+      this.#log.touched(this, 'written')
+      return
+    }
+    this.#syncedStagings++
+    this.confirms.push((error) => {
+      this.#syncedStagings--
+      handOver(error === null)
+    })
+    this.#log.touched(this, 'durable')
   }
 
   /** Calls back, never before this call has ended, when all changes up to now are on stable storage. */

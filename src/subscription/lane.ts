@@ -111,7 +111,8 @@ export class Lane implements CursorOwner {
     const parcels = this.#parcels
     const staging = this.#stagings
     this.#parcels = []
-    this.cursor.stage((isWritten) => this.#handOver(parcels, isWritten && staging === this.#stagings))
+    const isRedelivery = parcels.some(({ delivery }) => delivery.attempt > 1)
+    this.cursor.stage((isWritten) => this.#handOver(parcels, isWritten && staging === this.#stagings), isRedelivery)
   }
 
   /** Forgets everything; `durable` of the cursor tells when that will last. */
