@@ -153,9 +153,15 @@ export class AckLedger {
 
   /**
    * Messages leave: leases staged for `holder` in [from, to) start their time now and lie with `heir`
-   * from here on. Answers null when that were all of them, else those that were still staged.
+   * from here on. Answers null when that were all of them, else those that were still staged. In order,
+   * none go that something failed before them in the meantime: they are given back.
    */
   handOver(holder: LeaseHolder, from: number, to: number, deadline: number, heir: LeaseHolder): readonly Run[] | null {
+    if (this.policy.ordered && this.#isOvertaking(from)) {
+      this.#asking = holder
+      this.#leased.take(from, to, this.#isStaged, this.#giveBack)
+      return []
+    }
     this.#wakeAt = Math.min(this.#wakeAt, deadline)
     const lease = this.#leased.find(from)
     if (lease && lease.from === from && lease.to === to && lease.holder === holder && lease.deadline === STAGED) {
@@ -282,6 +288,12 @@ export class AckLedger {
       if (lease.failed) return true
     }
     return false
+  }
+
+  /** In order: something lower has to be delivered first, by now. */
+  #isOvertaking(offset: number): boolean {
+    const ready = this.#ready.first
+    return (ready !== undefined && ready.from < offset) || this.#isBlocked(offset)
   }
 
   #leaseNew(holder: LeaseHolder, from: number, to: number): void {
