@@ -13,6 +13,7 @@ import { type Logger, nullLogger } from '../base/telemetry.ts'
 import type { Host } from '../cluster/host.ts'
 import type { ServerMetrics } from './metrics.ts'
 import { opsRoutes } from './ops-routes.ts'
+import { checkOrigin } from './origin.ts'
 import { parserProblem, rawAnswer, sendError } from './problem.ts'
 import { publishRoutes } from './publish-routes.ts'
 import { pullRoutes } from './pull-routes.ts'
@@ -81,6 +82,7 @@ export class Server {
       clock,
       logger,
       maxMessageBytes: options.maxMessageBytes,
+      allowedOrigins: options.allowedOrigins,
       maxHeldBytes: options.maxReceivingBytes,
       isDraining,
       answered: (code) => metrics.published(code),
@@ -136,9 +138,20 @@ export class Server {
 
   #edges(): void {
     const app = this.#app
-    const { logger, options } = this.#parts
+    const { logger, metrics, options } = this.#parts
     app.server.maxConnections = options.maxConnections
     app.server.on('upgrade', (request, socket: Duplex, head: Buffer) => this.#streams.upgrade(request, socket, head))
+    app.server.on('connection', (socket: Duplex) => {
+      metrics.connected()
+      socket.once('close', () => metrics.disconnected())
+    })
+    // Reading is left to the browser's own rules; publishes never come to a preHandler and check for themselves.
+    app.addHook('preHandler', (request, _reply, done) => {
+      if (request.method !== 'GET' && request.method !== 'HEAD') {
+        checkOrigin(request.headers.origin, options.allowedOrigins)
+      }
+      done()
+    })
     app.addHook('onRoute', ({ method, url }) => this.routes.add(method, url))
     app.setErrorHandler((error, _request, reply) => sendError(reply, error, logger))
     app.setNotFoundHandler((request, reply) => {

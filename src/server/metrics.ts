@@ -19,6 +19,9 @@ export interface ServerMetrics extends Metrics {
   published(code: string): void
   consumerJoined(): void
   consumerLeft(): void
+  /** A TCP connection was opened, was closed. */
+  connected(): void
+  disconnected(): void
   /** The exposition, with the gauges of what the host serves at this moment. */
   expose(host: Host): Promise<string>
   readonly contentType: string
@@ -37,6 +40,7 @@ class Prometheus implements ServerMetrics {
   #redelivered = 0
   #acknowledged = 0
   #consumers = 0
+  #connections = 0
   readonly #syncs: Histogram
   readonly #backlog: Gauge<'topic' | 'subscription'>
   readonly #unacked: Gauge<'topic' | 'subscription'>
@@ -110,6 +114,14 @@ class Prometheus implements ServerMetrics {
     this.#consumers--
   }
 
+  connected(): void {
+    this.#connections++
+  }
+
+  disconnected(): void {
+    this.#connections--
+  }
+
   expose(host: Host): Promise<string> {
     this.#measure(host)
     return this.#registry.metrics()
@@ -136,6 +148,12 @@ class Prometheus implements ServerMetrics {
       help: 'Connected consumers',
       registers,
       collect: setter(() => this.#consumers),
+    })
+    new Gauge({
+      name: 'tidings_connections',
+      help: 'Open connections, consumers among them',
+      registers,
+      collect: setter(() => this.#connections),
     })
     const loop = this.#loop
     new Gauge({

@@ -307,7 +307,7 @@ export function openApiDocument(version: string): object {
       title: 'Tidings',
       version,
       description:
-        'A durable publish/subscribe broker. Every error body is application/problem+json with a stable `code`.',
+        'A durable publish/subscribe broker. Every error body is application/problem+json with a stable `code`. Requests of browser pages that change something are refused unless their Origin is among --allowed-origins.',
     },
     paths,
     components: { schemas: SCHEMAS },

@@ -21,6 +21,7 @@ import type { Host } from '../cluster/host.ts'
 import type { PublishInput, PublishReceipt, Topic } from '../partition/topic.ts'
 import { atEntry, type BatchEntries, parseJsonBatch, parseNdjsonBatch } from './batch-request.ts'
 import { answerEarly, BodyReader } from './body.ts'
+import { checkOrigin } from './origin.ts'
 import { answerOf, errorOf, logInternal } from './problem.ts'
 import { parsePublishHeaders } from './publish-request.ts'
 
@@ -30,6 +31,8 @@ export interface PublishParts {
   logger: Logger
   /** The broker's own bound on a message, whatever its topic allows. */
   maxMessageBytes: number
+  /** Origins of browser pages that may publish. */
+  allowedOrigins: readonly string[]
   /** What bodies that are still coming in may hold together. */
   maxHeldBytes: number
   isDraining(): boolean
@@ -68,7 +71,7 @@ class PublishEdge {
   single(request: FastifyRequest<{ Params: TopicParams }>, reply: FastifyReply): void {
     reply.hijack()
     try {
-      this.#refuseWhileDraining()
+      this.#admit(request)
       const name = request.params.topic
       const topic = this.#existing(name)
       const input = parsePublishHeaders(request.raw.headers)
@@ -85,7 +88,7 @@ class PublishEdge {
   batch(request: FastifyRequest<{ Params: TopicParams }>, reply: FastifyReply): void {
     reply.hijack()
     try {
-      this.#refuseWhileDraining()
+      this.#admit(request)
       const name = request.params.topic
       const topic = this.#existing(name)
       const parse = batchParser(request.raw.headers['content-type'])
@@ -157,7 +160,8 @@ class PublishEdge {
     return Math.min((topic?.settings ?? TOPIC_DEFAULTS).maxMessageBytes, this.#parts.maxMessageBytes)
   }
 
-  #refuseWhileDraining(): void {
+  #admit(request: FastifyRequest): void {
+    checkOrigin(request.raw.headers.origin, this.#parts.allowedOrigins)
     if (this.#parts.isDraining())
       throw new TidingsError('overloaded', 'the broker is shutting down: try another or later')
   }

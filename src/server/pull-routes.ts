@@ -11,7 +11,7 @@ import { pulledJson } from './message-json.ts'
 import { type SubscriptionParams, subscriptionOf } from './subscription-routes.ts'
 
 /** Characters of one pull's answer after which no further message is added. */
-const ANSWER_CHARS_MAX = 32 * 1_048_576
+const ANSWER_CHARS_MAX = 8 * 1_048_576
 
 const JSON_CONTENT_TYPE = 'application/json; charset=utf-8'
 

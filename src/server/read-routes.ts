@@ -12,7 +12,7 @@ import { integerText, invalid, queryOf, timestampText } from './json-request.ts'
 import { messageJson } from './message-json.ts'
 
 /** Characters of one answer after which no further message is added. */
-const ANSWER_CHARS_MAX = 32 * 1_048_576
+const ANSWER_CHARS_MAX = 8 * 1_048_576
 
 interface PartitionParams {
   topic: string

@@ -12,6 +12,7 @@ import type { Clock } from '../base/clock.ts'
 import type { Logger } from '../base/telemetry.ts'
 import type { Host } from '../cluster/host.ts'
 import type { Subscription } from '../subscription/subscription.ts'
+import { checkOrigin } from './origin.ts'
 import { answerOf, errorOf, logInternal, rawAnswer } from './problem.ts'
 import { Session, type Socket } from './session.ts'
 import { parseStreamRequest, type StreamRequest } from './stream-request.ts'
@@ -31,8 +32,8 @@ export interface StreamParts {
 /** A peer that does not answer our close frame is cut off after this. */
 const CLOSE_TIMEOUT_MS = 3000
 /** A frame may come in so many fragments, and its bytes in so many reads: more is an attack on memory. */
-const FRAGMENTS_MAX = 1024
-const CHUNKS_MAX = 16_384
+const FRAGMENTS_MAX = 256
+const CHUNKS_MAX = 4096
 /** RFC 6455 leaves 123 bytes for the reason. */
 const CLOSE_REASON_BYTES = 120
 
@@ -122,10 +123,7 @@ export class Streams {
     if (headers.upgrade?.toLowerCase() !== 'websocket' || request.method !== 'GET') {
       throw new TidingsError('invalid_argument', 'the only upgrade here is a GET to "websocket"')
     }
-    const { origin } = headers
-    if (origin !== undefined && !this.#parts.allowedOrigins.includes(origin)) {
-      throw new TidingsError('permission_denied', 'this Origin may not connect: see --allowed-origins')
-    }
+    checkOrigin(headers.origin, this.#parts.allowedOrigins)
     const offered = headers['sec-websocket-protocol']?.split(',').map((name) => name.trim())
     if (offered && !offered.includes(JSON_SUBPROTOCOL)) {
       throw new TidingsError('invalid_argument', `the only subprotocol of this release is ${JSON_SUBPROTOCOL}`)

@@ -239,6 +239,20 @@ describe('JSON', () => {
   )
 })
 
+describe('a browser page of another origin', () => {
+  it.each([
+    ['POST', '/v1/topics/target/messages', 'x'],
+    ['POST', '/v1/topics/target/messages/batch', { messages: [] }],
+    ['PUT', '/v1/topics/paged', {}],
+    ['DELETE', '/v1/topics/target', undefined],
+    ['POST', '/v1/topics/target/subscriptions/s/pull', {}],
+  ])('may not %s %s', async (method, path, body) => {
+    const answer = await call(broker, method, path, body, { origin: 'https://evil' })
+    expect(answer).toMatchObject({ status: 403, json: { code: 'permission_denied' } })
+    expect((await call(broker, 'GET', '/v1/topics/target')).status).toBe(200)
+  })
+})
+
 describe('a broken WebSocket', () => {
   const HANDSHAKE =
     'GET /v1/topics/target/subscriptions/raw/stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +

@@ -1,0 +1,12 @@
+/**
+ * Which browser pages may use the broker. A page's request carries its Origin, wherever the page came from; with no
+ * access control the browser on the same machine is the one client that must not be trusted with everything
+ * that its pages ask for. Clients that are no browsers send no Origin. Pure.
+ */
+import { TidingsError } from '@tidings/sdk/protocol'
+
+/** Throws `permission_denied` for a page of an origin that is not listed. */
+export function checkOrigin(origin: string | undefined, allowed: readonly string[]): void {
+  if (origin === undefined || allowed.includes(origin)) return
+  throw new TidingsError('permission_denied', 'pages of this Origin may not do this: see --allowed-origins')
+}
