@@ -5,6 +5,7 @@
 import type { Clock, Random } from './base/clock.ts'
 import type { Disk } from './base/disk.ts'
 import type { Latch } from './base/latch.ts'
+import { latchedDisk } from './base/latched-disk.ts'
 import { SpaceGuard } from './base/space-guard.ts'
 import type { Logger } from './base/telemetry.ts'
 import { Catalog } from './cluster/catalog.ts'
@@ -50,7 +51,8 @@ export class Broker {
   readonly #space: SpaceGuard
 
   private constructor(ports: BrokerPorts, options: BrokerOptions, space: SpaceGuard) {
-    const { disk, clock, random, logger, metrics, latch } = ports
+    const { clock, random, logger, metrics, latch } = ports
+    const disk = latchedDisk(ports.disk, latch)
     this.#ports = ports
     this.#space = space
     this.host = new BrokerHost({

@@ -167,7 +167,10 @@ export class Consumer implements ConsumerPort {
 
   gap({ partition, from, to }: Gap): void {
     this.#witness.count('gap')
-    for (let offset = from; offset <= to; offset++) this.#seen.seen.add(`${partition}:${offset}`)
+    for (let offset = from; offset <= to; offset++) {
+      this.#seen.seen.add(`${partition}:${offset}`)
+      this.#seen.acked(`${partition}:${offset}`)
+    }
   }
 
   ended(): void {
@@ -240,14 +243,14 @@ export class Consumer implements ConsumerPort {
   }
 
   #confirm(attachment: Attachment, ids: { partition: number; offset: number }[], places: string[]): void {
+    const { seeks } = this.#seen
     attachment.ack(ids, (error, acked) => {
       if (this.#life.state === 'over') return
       if (error) return this.#witness.count('ack refused')
       if (this.#life.state === 'failed') throw this.#witness.violated('S-LATCH', 'an acknowledgement was confirmed after the disk had failed')
-      for (const { partition, offset } of acked) {
-        // A seek in between has made it owed again.
-        if (this.#seen.seen.has(`${partition}:${offset}`)) this.#seen.confirm(`${partition}:${offset}`)
-      }
+      // A seek in between has made it owed again.
+      if (this.#seen.seeks !== seeks) return
+      for (const { partition, offset } of acked) this.#seen.confirm(`${partition}:${offset}`)
       this.#witness.count('ack confirmed')
     })
     this.#settled(places, (place) => this.#seen.acked(place))

@@ -4,6 +4,7 @@
  * happen when is the scenario's business.
  */
 import { Latch } from '../../src/base/latch.ts'
+import { latchedDisk } from '../../src/base/latched-disk.ts'
 import type { Disk } from '../../src/base/disk.ts'
 import { SpaceGuard } from '../../src/base/space-guard.ts'
 import { nullLogger, nullMetrics } from '../../src/base/telemetry.ts'
@@ -54,7 +55,6 @@ export class Machine {
     this.#boots += 1
     const clock = this.clock.process()
     this.#process = clock
-    const disk = this.#wrapDisk(this.disk.mount())
     const random = this.#random.split(`boot ${this.#boots}`)
     const content = this.#coordinator?.content()
     const catalogIsNew = content === undefined
@@ -64,6 +64,7 @@ export class Machine {
       if (life.state !== 'over') life.state = 'failed'
       life.failure = cause
     })
+    const disk = latchedDisk(this.#wrapDisk(this.disk.mount()), latch)
     const catalog = new Catalog(this.#coordinator, random)
     const opened = async (): Promise<void> => {
       const space = await SpaceGuard.start(disk, clock, 4096, () => undefined)

@@ -70,7 +70,7 @@ export class Scenario {
     const all = ['crash process', 'crash power', 'sync', 'write', 'room', 'full']
     this.#faults = random.chance(0.25) ? [] : all.filter(() => random.chance(0.5))
     this.#partitions = 1 + random.integer(2)
-    this.#retention = random.chance(0.2) ? { maxBytes: 12_000 } : {}
+    this.#retention = random.chance(0.3) ? { maxBytes: 5000 } : {}
     const journal = (line: string): void => this.#note(line)
     this.#machine = new Machine({ random: this.#random.split('machine'), journal, ...(wrapDisk ? { wrapDisk } : {}) })
     this.#publisher = new Publisher(this.#random.split('publisher'), this.#witness, (published) => this.#checkBarrier(published))

@@ -28,6 +28,8 @@ export class SubscriptionWitness {
   readonly owedFrom: number[]
   /** By place "<partition>:<offset>". */
   readonly seen: Set<string> = new Set()
+  /** What was acknowledged before the last of them says nothing about what is owed after it. */
+  seeks = 0
   /** Seen before a seek that was not answered: if it did not happen, they are not owed again. */
   readonly #seenBefore: Set<string> = new Set()
   readonly confirmed: Set<string> = new Set()
@@ -81,6 +83,7 @@ export class SubscriptionWitness {
   }
 
   nacked(place: string): void {
+    this.#witness.note(`nack ${this.name} ${place}`)
     this.#nacked.add(place)
   }
 
@@ -94,6 +97,7 @@ export class SubscriptionWitness {
    * position may hold, so only what both promise is owed.
    */
   seeking(offsets: readonly (number | undefined)[]): void {
+    this.seeks += 1
     offsets.forEach((offset, partition) => {
       if (offset === undefined) return
       this.owedFrom[partition] = Math.max(offset, this.owedFrom[partition] ?? 0)
