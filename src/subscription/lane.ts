@@ -258,6 +258,8 @@ export class Lane implements CursorOwner {
         to = parcels[next++]!.delivery.to
       }
       const held = this.ledger.handOver(receiver, delivery.from, to, deadline, this.#host.heirOf(receiver))
+      // Some may have been given back, which changes the ledger.
+      if (held) this.cursor.touch('lazy')
       for (; i < next; i++) this.#deliver(parcels[i]!, held)
     }
     this.#host.settled()
