@@ -4,9 +4,7 @@
  * on the way in, metadata before files on the way out. The server needs to know nothing else of the
  * broker.
  *
- * Must stay true (R12, row 27 of the fault matrix): files are removed only for a tombstone with their
- * topic's id, or on the way to trash when they were never part of a topic; files without metadata
- * are left alone.
+ * How the files come and go is in topic-files.ts.
  */
 import {
   checkName,
@@ -16,10 +14,9 @@ import {
   type TopicSettings,
 } from '@tidings/sdk/protocol'
 import type { Clock, Random, Timer } from '../base/clock.ts'
-import { type Disk, errorCode, isMissing } from '../base/disk.ts'
 import { Serial } from '../base/serial.ts'
 import type { Logger } from '../base/telemetry.ts'
-import { LogPartition, partitionDirectory, type PartitionEnvironment, PARTITIONS_DIRECTORY } from '../partition/partition.ts'
+import { LogPartition, type PartitionEnvironment } from '../partition/partition.ts'
 import { HostedTopic, type Topic } from '../partition/topic.ts'
 import { mergeTopicSettings } from '../partition/topic-settings.ts'
 import { CursorStore } from '../subscription/cursor-store.ts'
@@ -28,6 +25,7 @@ import type { Subscription } from '../subscription/subscription.ts'
 import { SubscriptionRunner } from '../subscription/subscription-runner.ts'
 import { mergeSubscriptionSettings } from '../subscription/subscription-settings.ts'
 import type { Catalog, CatalogSubscription, CatalogTopic } from './catalog.ts'
+import { TopicFiles } from './topic-files.ts'
 
 /** What the server needs to know of the broker. */
 export interface Host {
@@ -62,7 +60,6 @@ export interface HostOptions {
   environment: Omit<PartitionEnvironment, 'leaderEpoch'>
 }
 
-const TRASH_DIRECTORY = 'trash'
 const MAINTENANCE_MS = 5000
 /** Partitions opened at the same time at start. */
 const OPENING_AT_ONCE = 16
@@ -79,7 +76,7 @@ type State = 'recovering' | 'serving' | 'draining'
 export class BrokerHost implements Host {
   readonly #options: HostOptions
   readonly #catalog: Catalog
-  readonly #disk: Disk
+  readonly #files: TopicFiles
   readonly #clock: Clock
   readonly #logger: Logger
   readonly #hosted: Map<string, Hosted> = new Map()
@@ -95,7 +92,7 @@ export class BrokerHost implements Host {
     this.#options = options
     this.#catalog = options.catalog
     this.#environment = { ...options.environment, leaderEpoch: 0 }
-    this.#disk = options.environment.disk
+    this.#files = new TopicFiles(options.environment.disk, options.random)
     this.#clock = options.environment.clock
     this.#logger = options.environment.logger
     this.#startedAt = this.#clock.now()
@@ -105,8 +102,9 @@ export class BrokerHost implements Host {
   async open(): Promise<void> {
     const leaderEpoch = await this.#catalog.nodeEpoch(this.#options.nodeId)
     this.#environment = { ...this.#environment, leaderEpoch }
-    await this.#prepareDirectories()
-    await this.#buryDeleted()
+    await this.#files.prepare(this.#options.catalogIsNew)
+    // Finishes the deletions that a crash interrupted.
+    for (const { id } of await this.#catalog.tombstones()) await this.#bury(id)
     const topics = await this.#catalog.topics()
     const subscriptions = await this.#catalog.subscriptions()
     const queue = [...topics]
@@ -117,7 +115,10 @@ export class BrokerHost implements Host {
       }
     }
     await Promise.all(Array.from({ length: OPENING_AT_ONCE }, openSome))
-    await this.#noteStrangers(topics)
+    const strangers = await this.#files.strangers(topics.map(({ id }) => id))
+    if (strangers.length > 0) {
+      this.#logger.warn({ count: strangers.length, first: strangers[0] }, 'partition directories that belong to no topic')
+    }
     this.#state = 'serving'
     this.#scheduleMaintenance()
   }
@@ -301,22 +302,10 @@ export class BrokerHost implements Host {
   async #createPartitions(topicId: string, from: number, settings: TopicSettings): Promise<LogPartition[]> {
     const partitions: LogPartition[] = []
     for (let number = from; number < settings.partitions; number++) {
-      await this.#discardLeftover(partitionDirectory(topicId, number))
+      await this.#files.discard(topicId, number)
       partitions.push(await LogPartition.create(this.#environment, topicId, number, settings))
     }
     return partitions
-  }
-
-  /** A directory that an earlier, unfinished growth of the topic left: it was never part of it. */
-  async #discardLeftover(directory: string): Promise<void> {
-    try {
-      await this.#disk.list(directory)
-    } catch (error) {
-      if (isMissing(error)) return
-      throw error
-    }
-    await this.#disk.rename(directory, `${TRASH_DIRECTORY}/${this.#options.random.id()}`)
-    await this.#disk.syncDirectory(PARTITIONS_DIRECTORY)
   }
 
   async #createSubscription(hosted: Hosted, name: string, patch: unknown): Promise<SubscriptionRunner> {
@@ -382,52 +371,9 @@ export class BrokerHost implements Host {
     await Promise.all(hosted.topic.partitions.map((partition) => partition.close()))
   }
 
-  async #prepareDirectories(): Promise<void> {
-    for (const directory of [PARTITIONS_DIRECTORY, TRASH_DIRECTORY]) {
-      try {
-        await this.#disk.makeDirectory(directory)
-      } catch (error) {
-        if (errorCode(error) !== 'EEXIST') throw error
-      }
-    }
-    await this.#disk.syncDirectory('')
-    for (const name of await this.#disk.list(TRASH_DIRECTORY)) await this.#disk.removeTree(`${TRASH_DIRECTORY}/${name}`)
-    if (!this.#options.catalogIsNew) return
-    const found = await this.#disk.list(PARTITIONS_DIRECTORY)
-    if (found.length > 0) {
-      throw new TidingsError(
-        'internal',
-        `the data directory holds ${found.length} partitions, but the store that says whose they are is new: ` +
-          'restore coordinator.sqlite from a backup, or start on an empty directory',
-      )
-    }
-  }
-
-  /** Finishes the deletions that a crash interrupted. */
-  async #buryDeleted(): Promise<void> {
-    for (const { id } of await this.#catalog.tombstones()) await this.#bury(id)
-  }
-
   /** Removes the files of a deleted topic, then its tombstone. */
   async #bury(topicId: string): Promise<void> {
-    const names = await this.#disk.list(PARTITIONS_DIRECTORY)
-    const theirs = names.filter((name) => topicOf(name) === topicId)
-    for (const name of theirs) {
-      await this.#disk.rename(`${PARTITIONS_DIRECTORY}/${name}`, `${TRASH_DIRECTORY}/${name}`)
-    }
-    await this.#disk.syncDirectory(PARTITIONS_DIRECTORY)
-    await this.#disk.syncDirectory(TRASH_DIRECTORY)
-    await this.#catalog.forgetTombstone(topicId)
-    for (const name of theirs) await this.#disk.removeTree(`${TRASH_DIRECTORY}/${name}`)
-  }
-
-  /** Directories that belong to no topic are left alone: missing metadata is no order to delete. */
-  async #noteStrangers(topics: readonly CatalogTopic[]): Promise<void> {
-    const known = new Set(topics.map(({ id }) => id))
-    const strangers = (await this.#disk.list(PARTITIONS_DIRECTORY)).filter((name) => !known.has(topicOf(name)))
-    if (strangers.length > 0) {
-      this.#logger.warn({ count: strangers.length, first: strangers[0] }, 'partition directories that belong to no topic')
-    }
+    await this.#files.bury(topicId, () => this.#catalog.forgetTombstone(topicId))
   }
 
   #scheduleMaintenance(): void {
@@ -446,11 +392,6 @@ export class BrokerHost implements Host {
       }
     }
   }
-}
-
-/** The topic id in the name of a partition's directory. */
-function topicOf(directory: string): string {
-  return directory.slice(0, Math.max(0, directory.lastIndexOf('-')))
 }
 
 function topicNotFound(name: string): TidingsError {

@@ -1,0 +1,81 @@
+/**
+ * The directories of topics' partitions as a whole: which belong to whom, and how they go. A runner over
+ * the disk, used by the host.
+ *
+ * Must stay true (R12, row 27 of the fault matrix): files are removed only for a tombstone with their
+ * topic's id, or when they were never part of a topic; always by way of the trash. Directories without
+ * metadata are left alone: missing metadata is no order to delete.
+ */
+import { TidingsError } from '@tidings/sdk/protocol'
+import type { Random } from '../base/clock.ts'
+import { type Disk, errorCode, isMissing } from '../base/disk.ts'
+import { partitionDirectory, PARTITIONS_DIRECTORY } from '../partition/partition.ts'
+
+const TRASH_DIRECTORY = 'trash'
+
+export class TopicFiles {
+  readonly #disk: Disk
+  readonly #random: Random
+
+  constructor(disk: Disk, random: Random) {
+    this.#disk = disk
+    this.#random = random
+  }
+
+  /** Makes the directories, empties the trash. Refuses files beside a store that does not know them. */
+  async prepare(catalogIsNew: boolean): Promise<void> {
+    for (const directory of [PARTITIONS_DIRECTORY, TRASH_DIRECTORY]) {
+      try {
+        await this.#disk.makeDirectory(directory)
+      } catch (error) {
+        if (errorCode(error) !== 'EEXIST') throw error
+      }
+    }
+    await this.#disk.syncDirectory('')
+    for (const name of await this.#disk.list(TRASH_DIRECTORY)) await this.#disk.removeTree(`${TRASH_DIRECTORY}/${name}`)
+    if (!catalogIsNew) return
+    const found = await this.#disk.list(PARTITIONS_DIRECTORY)
+    if (found.length === 0) return
+    throw new TidingsError(
+      'internal',
+      `the data directory holds ${found.length} partitions, but the store that says whose they are is new: ` +
+        'restore coordinator.sqlite from a backup, or start on an empty directory',
+    )
+  }
+
+  /** Removes what an earlier, unfinished growth of the topic left in place of this partition. */
+  async discard(topicId: string, partition: number): Promise<void> {
+    const directory = partitionDirectory(topicId, partition)
+    try {
+      await this.#disk.list(directory)
+    } catch (error) {
+      if (isMissing(error)) return
+      throw error
+    }
+    await this.#disk.rename(directory, `${TRASH_DIRECTORY}/${this.#random.id()}`)
+    await this.#disk.syncDirectory(PARTITIONS_DIRECTORY)
+  }
+
+  /** Removes the files of a deleted topic; `gone` is called when they can no longer come back. */
+  async bury(topicId: string, gone: () => Promise<void>): Promise<void> {
+    const theirs = (await this.#disk.list(PARTITIONS_DIRECTORY)).filter((name) => topicOf(name) === topicId)
+    for (const name of theirs) {
+      await this.#disk.rename(`${PARTITIONS_DIRECTORY}/${name}`, `${TRASH_DIRECTORY}/${name}`)
+    }
+    await this.#disk.syncDirectory(PARTITIONS_DIRECTORY)
+    await this.#disk.syncDirectory(TRASH_DIRECTORY)
+    await gone()
+    for (const name of theirs) await this.#disk.removeTree(`${TRASH_DIRECTORY}/${name}`)
+  }
+
+  /** Names of directories that belong to none of these topics. */
+  async strangers(topicIds: readonly string[]): Promise<string[]> {
+    const known = new Set(topicIds)
+    return (await this.#disk.list(PARTITIONS_DIRECTORY)).filter((name) => !known.has(topicOf(name)))
+  }
+}
+
+/** The topic id in the name of a partition's directory. */
+function topicOf(directory: string): string {
+  return directory.slice(0, Math.max(0, directory.lastIndexOf('-')))
+}
