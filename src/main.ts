@@ -97,7 +97,9 @@ async function verify(dataDir: string): Promise<void> {
 
 function printVerified(log: VerifiedLog): void {
   const { directory, segments, batches, startOffset, nextOffset } = log
-  process.stdout.write(`${directory}: offsets ${startOffset} to ${nextOffset}, ${segments} segments, ${batches} batches\n`)
+  process.stdout.write(
+    `${directory}: offsets ${startOffset} to ${nextOffset}, ${segments} segments, ${batches} batches\n`,
+  )
   for (const { path, position, severity, what } of log.findings) {
     process.stdout.write(`  ${severity}: ${path}${position === null ? '' : ` at byte ${position}`}: ${what}\n`)
   }

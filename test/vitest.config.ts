@@ -8,11 +8,23 @@ export default defineConfig({
     projects: [
       { ...source, test: { name: 'unit', root: import.meta.dirname, include: ['tidy.test.ts', 'unit/**/*.test.ts'] } },
       { ...source, test: { name: 'contract', root: import.meta.dirname, include: ['contract/**/*.test.ts'] } },
-      { ...source, test: { name: 'sim', root: import.meta.dirname, include: ['sim/**/*.test.ts'], testTimeout: 120_000 } },
-      { ...source, test: { name: 'api', root: import.meta.dirname, include: ['api/**/*.test.ts'], testTimeout: 20_000 } },
       {
         ...source,
-        test: { name: 'process', root: import.meta.dirname, include: ['process/**/*.test.ts'], testTimeout: 120_000, fileParallelism: false },
+        test: { name: 'sim', root: import.meta.dirname, include: ['sim/**/*.test.ts'], testTimeout: 120_000 },
+      },
+      {
+        ...source,
+        test: { name: 'api', root: import.meta.dirname, include: ['api/**/*.test.ts'], testTimeout: 20_000 },
+      },
+      {
+        ...source,
+        test: {
+          name: 'process',
+          root: import.meta.dirname,
+          include: ['process/**/*.test.ts'],
+          testTimeout: 120_000,
+          fileParallelism: false,
+        },
       },
     ],
   },

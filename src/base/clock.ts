@@ -3,6 +3,7 @@
  * air. Everything else is handed a Clock and a Random, so that a test can drive them.
  */
 import { randomBytes } from 'node:crypto'
+import { nanoid } from 'nanoid'
 
 export interface Timer {
   cancel(): void
@@ -52,16 +53,7 @@ export const systemClock: Clock = {
   soon: (run) => void setImmediate(run),
 }
 
-const ID_ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-'
-
-/** 21 characters of 6 bits each from any source of bytes. */
-export function idFrom(bytes: Uint8Array): string {
-  let id = ''
-  for (let i = 0; i < 21; i++) id += ID_ALPHABET[bytes[i]! & 63]
-  return id
-}
-
 export const systemRandom: Random = {
   uint32: () => randomBytes(4).readUInt32BE(0),
-  id: () => idFrom(randomBytes(21)),
+  id: () => nanoid(),
 }

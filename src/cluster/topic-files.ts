@@ -9,7 +9,7 @@
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Random } from '../base/clock.ts'
 import { type Disk, errorCode, isMissing } from '../base/disk.ts'
-import { partitionDirectory, PARTITIONS_DIRECTORY } from '../partition/partition.ts'
+import { PARTITIONS_DIRECTORY, partitionDirectory } from '../partition/partition.ts'
 
 const TRASH_DIRECTORY = 'trash'
 

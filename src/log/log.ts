@@ -6,9 +6,10 @@
  * may overlap a write. Readers may come at any time. An error that leaves a file's state unknown
  * is for the caller to trip the latch on; `isFull` errors leave the log as it was.
  */
+
+import { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
 import { type Disk, parentOf, replaceFile } from '../base/disk.ts'
-import { TidingsError } from '@tidings/sdk/protocol'
 import type { BatchCache } from './batch-cache.ts'
 import { CHECKPOINT_FILE, encodeCheckpoint } from './format.ts'
 import { CorruptionError, type RecoveryReport, recoverLog } from './log-recovery.ts'
@@ -348,4 +349,3 @@ async function readBatches(segment: Segment, position: number): Promise<{ batche
 function outOfRange(offset: number, start: number): TidingsError {
   return new TidingsError('offset_out_of_range', `offset ${offset} is no longer kept: the first one is ${start}`)
 }
-

@@ -22,7 +22,7 @@ export interface SegmentScan {
   header: HeaderCheck
   content: SegmentContent
   /** Why the bytes at `content.end` are no batch. */
-  stoppedBy: 'end of file' | 'unwritten space' | string
+  stoppedBy: string
   rest: 'nothing' | 'zeros' | 'garbage'
   /** The highest durable position found in any valid batch header, before or behind the stop. */
   provenDurable: number
@@ -56,7 +56,7 @@ export async function scanSegment(
   const limit = options.limit ?? (await file.size())
   const content = new SegmentContent(baseOffset)
   const reader = new ChunkReader(file, limit)
-  let stoppedBy: SegmentScan['stoppedBy'] = 'end of file'
+  let stoppedBy = 'end of file'
   while (content.end < limit) {
     const found = await nextBatch(reader, content, limit, tag)
     if (typeof found === 'string') {
@@ -77,7 +77,12 @@ export async function scanSegment(
   }
 }
 
-async function nextBatch(reader: ChunkReader, content: SegmentContent, limit: number, tag: number): Promise<RecordBatch | string> {
+async function nextBatch(
+  reader: ChunkReader,
+  content: SegmentContent,
+  limit: number,
+  tag: number,
+): Promise<RecordBatch | string> {
   let want = BATCH_HEADER_BYTES
   for (;;) {
     const { bytes, at } = await reader.from(content.end, want)

@@ -47,7 +47,13 @@ export class Segment {
   }
 
   /** A new empty segment, its header and its name on stable storage. A half-made one is removed again. */
-  static async create(disk: Disk, directory: string, baseOffset: number, tag: number, createdAt: number): Promise<Segment> {
+  static async create(
+    disk: Disk,
+    directory: string,
+    baseOffset: number,
+    tag: number,
+    createdAt: number,
+  ): Promise<Segment> {
     const path = `${directory}/${segmentName(baseOffset)}`
     const file = await disk.open(path, 'create')
     try {
@@ -101,7 +107,8 @@ export class Segment {
     await this.#extension
     await file.truncate(this.content.end)
     this.size = await file.size()
-    if (this.size !== this.content.end) throw new Error(`${this.path}: cut to ${this.content.end}, but has ${this.size} bytes`)
+    if (this.size !== this.content.end)
+      throw new Error(`${this.path}: cut to ${this.content.end}, but has ${this.size} bytes`)
   }
 
   /** Everything written before the call is on stable storage when it resolves. */

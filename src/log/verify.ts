@@ -65,7 +65,12 @@ export async function verifyLog(disk: Disk, directory: string, tag: number): Pro
     const nextOffset = await verifySegment(disk, directory, base, tag, bases[i + 1] === undefined, promised, result)
     const next = bases[i + 1]
     if (next !== undefined && nextOffset !== null && nextOffset !== next) {
-      report(`${directory}/${segmentName(next)}`, 0, 'damaged', `offsets ${nextOffset} to ${next - 1} are missing before it`)
+      report(
+        `${directory}/${segmentName(next)}`,
+        0,
+        'damaged',
+        `offsets ${nextOffset} to ${next - 1} are missing before it`,
+      )
     }
     result.nextOffset = nextOffset ?? next ?? result.nextOffset
   }
@@ -97,7 +102,12 @@ async function verifySegment(
     }
     if (footer && JSON.stringify(footer) !== JSON.stringify(scan.content.toFooter())) {
       const position = footer.dataEnd
-      result.findings.push({ path, position, severity: 'damaged', what: 'the footer does not say what the batches say' })
+      result.findings.push({
+        path,
+        position,
+        severity: 'damaged',
+        what: 'the footer does not say what the batches say',
+      })
     }
     return scan.content.nextOffset
   } finally {
@@ -112,7 +122,8 @@ function troubleOf(
   promised: number,
 ): Omit<Finding, 'path'> | null {
   const { content, stoppedBy, rest } = scan
-  if (scan.header === 'newer') return { position: 0, severity: 'damaged', what: 'written by a newer version of tidings' }
+  if (scan.header === 'newer')
+    return { position: 0, severity: 'damaged', what: 'written by a newer version of tidings' }
   if (scan.header === 'bad') {
     const empty = isLast && content.batches === 0 && scan.resumesAt === null
     return { position: 0, severity: empty ? 'torn' : 'damaged', what: 'the segment header is damaged' }

@@ -223,7 +223,10 @@ export class GroupCommit implements CommitQueue {
     for (const one of placed) this.#unsynced.push(one)
     this.#unsyncedBytes += bytes.length
     this.#syncWanted ||= placed.some(({ urgency }) => urgency === 'durable')
-    metrics.appended(batches.reduce((sum, batch) => sum + batch.count, 0), bytes.length)
+    metrics.appended(
+      batches.reduce((sum, batch) => sum + batch.count, 0),
+      bytes.length,
+    )
     this.#options.onProgress()
     for (const { entry, offset, timestamp } of placed) entry.written(offset, timestamp)
     this.#options.onSettled()

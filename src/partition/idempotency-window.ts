@@ -135,7 +135,12 @@ class Slice {
     for (let slot = hash[0]! & mask; ; slot = (slot + 1) & mask) {
       const at = slot * SLOT_WORDS
       if (slots[at + 4] === 0) return at
-      if (slots[at] === hash[0] && slots[at + 1] === hash[1] && slots[at + 2] === hash[2] && slots[at + 3] === hash[3]) {
+      if (
+        slots[at] === hash[0] &&
+        slots[at + 1] === hash[1] &&
+        slots[at + 2] === hash[2] &&
+        slots[at + 3] === hash[3]
+      ) {
         return at
       }
     }

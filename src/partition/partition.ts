@@ -161,14 +161,7 @@ export class LogPartition implements Partition {
     await disk.makeDirectory(directory)
     await disk.syncDirectory(parentOf(directory))
     const [data, cursors] = logOptions(environment, topicId, number, settings)
-    return new LogPartition(
-      environment,
-      topicId,
-      number,
-      settings,
-      await Log.create(data),
-      await Log.create(cursors),
-    )
+    return new LogPartition(environment, topicId, number, settings, await Log.create(data), await Log.create(cursors))
   }
 
   /** Recovers a partition that metadata says exists. Throws CorruptionError. */

@@ -139,10 +139,7 @@ export class HostedTopic implements Topic {
     }
   }
 
-  publishAll(
-    inputs: readonly PublishInput[],
-    done: BatchDone,
-  ): void {
+  publishAll(inputs: readonly PublishInput[], done: BatchDone): void {
     try {
       for (const input of inputs) this.check(input)
       const batch = new BatchPublish(inputs.length, done)
@@ -297,4 +294,3 @@ class BatchPart implements AppendListener {
     this.#batch.failed(this.#part, error)
   }
 }
-

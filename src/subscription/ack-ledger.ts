@@ -157,8 +157,8 @@ export class AckLedger {
    * none go that something failed before them in the meantime: they are given back.
    */
   handOver(holder: LeaseHolder, from: number, to: number, deadline: number, heir: LeaseHolder): readonly Run[] | null {
+    this.#asking = holder
     if (this.policy.ordered && this.#isOvertaking(from)) {
-      this.#asking = holder
       this.#leased.take(from, to, this.#isStaged, this.#giveBack)
       return []
     }
@@ -169,7 +169,6 @@ export class AckLedger {
       if (heir !== holder) inherit(lease, heir, to - from)
       return null
     }
-    this.#asking = holder
     const pieces = this.#renew(from, to, this.#isStaged, deadline)
     if (heir !== holder) for (const piece of pieces) inherit(piece, heir, piece.to - piece.from)
     return countOf(pieces) === to - from ? null : pieces
@@ -292,14 +291,14 @@ export class AckLedger {
 
   /** In order: something lower has to be delivered first, by now. */
   #isOvertaking(offset: number): boolean {
-    const ready = this.#ready.first
-    return (ready !== undefined && ready.from < offset) || this.#isBlocked(offset)
+    return (this.#ready.first?.from ?? offset) < offset || this.#isBlocked(offset)
   }
 
   #leaseNew(holder: LeaseHolder, from: number, to: number): void {
     this.changes.pending(from, to, 1, false, 0)
     const last = this.#leased.last
-    if (last && last.to === from && last.holder === holder && last.deadline === STAGED && isFirst(last)) last.to = to
+    const isAlike = last?.holder === holder && last.deadline === STAGED && last.attempt === 1 && !last.failed
+    if (isAlike && last.to === from) last.to = to
     else this.#leased.insert({ from, to, holder, attempt: 1, failed: false, deadline: STAGED })
   }
 
@@ -387,11 +386,6 @@ export class AckLedger {
     this.changes.pending(from, to, attempt, run.failed, 0)
     this.#leased.insert({ from, to, holder: this.#asking!, attempt, failed: run.failed, deadline: STAGED })
   }
-}
-
-/** A lease that a new range may be added to. */
-function isFirst(lease: Lease): boolean {
-  return lease.attempt === 1 && !lease.failed
 }
 
 function inherit(lease: Lease, heir: LeaseHolder, count: number): void {

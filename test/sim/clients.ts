@@ -39,7 +39,9 @@ export class Publisher {
 
   /** What was never answered, again with the same key: it must end up at one place. */
   retry(topic: Topic, life: Life): void {
-    const open = this.#witness.published.filter(({ outcome, idempotencyKey }) => outcome === 'unknown' && idempotencyKey !== null)
+    const open = this.#witness.published.filter(
+      ({ outcome, idempotencyKey }) => outcome === 'unknown' && idempotencyKey !== null,
+    )
     if (open.length > 0) this.#send(topic, life, [this.#random.pick(open)])
   }
 
@@ -52,9 +54,13 @@ export class Publisher {
   #send(topic: Topic, life: Life, published: Published[]): void {
     const inputs = published.map((one) => this.#input(one, topic))
     for (const one of published) one.outcome = 'pending'
-    const settle = (error: TidingsError | null, receipts?: readonly { partition: number; offset: number; duplicate?: true }[]): void => {
+    const settle = (
+      error: TidingsError | null,
+      receipts?: readonly { partition: number; offset: number; duplicate?: true }[],
+    ): void => {
       if (life.state === 'over') return
-      if (life.state === 'failed' && !error) throw this.#witness.violated('S-LATCH', 'a publish was answered after the disk had failed')
+      if (life.state === 'failed' && !error)
+        throw this.#witness.violated('S-LATCH', 'a publish was answered after the disk had failed')
       if (error) {
         this.#witness.count(`publish ${error.code}`)
         // A batch that was stored in part says so; then nothing is known of the single message.
@@ -79,7 +85,8 @@ export class Publisher {
       contentType: 'application/octet-stream',
       headers: [],
       idempotencyKey: idempotencyKey === null ? null : Buffer.from(idempotencyKey),
-      partition: idempotencyKey === null && this.#random.chance(0.2) ? this.#random.integer(topic.partitions.length) : null,
+      partition:
+        idempotencyKey === null && this.#random.chance(0.2) ? this.#random.integer(topic.partitions.length) : null,
       ttlMs: null,
       valueChecked: true,
     }
@@ -162,7 +169,8 @@ export class Consumer implements ConsumerPort {
       this.#witness.count(attempt === 1 ? 'delivered' : 'redelivered')
     }
     const live = [...this.held.values()].filter(({ deadline }) => deadline > now).length
-    if (live > this.prefetch) throw this.#witness.violated('D-BOUND', `${this.name} holds ${live} with a prefetch of ${this.prefetch}`)
+    if (live > this.prefetch)
+      throw this.#witness.violated('D-BOUND', `${this.name} holds ${live} with a prefetch of ${this.prefetch}`)
   }
 
   gap({ partition, from, to }: Gap): void {
@@ -185,7 +193,19 @@ export class Consumer implements ConsumerPort {
     const chosen = this.#choose()
     const ids = chosen.map(({ partition, offset }) => ({ partition, offset }))
     const places = chosen.map(({ partition, offset }) => `${partition}:${offset}`)
-    const what = this.#random.pick(['ack', 'ack', 'ack', 'confirm', 'confirm', 'nack', 'release', 'extend', 'slow', 'pause', 'detach'])
+    const what = this.#random.pick([
+      'ack',
+      'ack',
+      'ack',
+      'confirm',
+      'confirm',
+      'nack',
+      'release',
+      'extend',
+      'slow',
+      'pause',
+      'detach',
+    ])
     this.#witness.count(`consumer ${what}`)
     switch (what) {
       case 'ack':
@@ -247,7 +267,8 @@ export class Consumer implements ConsumerPort {
     attachment.ack(ids, (error, acked) => {
       if (this.#life.state === 'over') return
       if (error) return this.#witness.count('ack refused')
-      if (this.#life.state === 'failed') throw this.#witness.violated('S-LATCH', 'an acknowledgement was confirmed after the disk had failed')
+      if (this.#life.state === 'failed')
+        throw this.#witness.violated('S-LATCH', 'an acknowledgement was confirmed after the disk had failed')
       // A seek in between has made it owed again.
       if (this.#seen.seeks !== seeks) return
       for (const { partition, offset } of acked) this.#seen.confirm(`${partition}:${offset}`)

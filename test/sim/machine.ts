@@ -3,13 +3,14 @@
  * after the other on it. It knows how to boot, to let one thing happen, and to crash; what should
  * happen when is the scenario's business.
  */
+
+import type { Disk } from '../../src/base/disk.ts'
 import { Latch } from '../../src/base/latch.ts'
 import { latchedDisk } from '../../src/base/latched-disk.ts'
-import type { Disk } from '../../src/base/disk.ts'
 import { SpaceGuard } from '../../src/base/space-guard.ts'
 import { nullLogger, nullMetrics } from '../../src/base/telemetry.ts'
+import { BrokerHost } from '../../src/cluster/broker-host.ts'
 import { Catalog } from '../../src/cluster/catalog.ts'
-import { BrokerHost } from '../../src/cluster/host.ts'
 import { MemoryCoordinator } from '../../src/cluster/memory-coordinator.ts'
 import { CacheBudget } from '../../src/log/batch-cache.ts'
 import { OpenSegments } from '../../src/log/open-segments.ts'

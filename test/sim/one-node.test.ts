@@ -13,15 +13,38 @@ describe('one broker under seeded faults', () => {
         const outcome = await new Scenario({ seed }).run()
         for (const [what, times] of outcome.counts) counts.set(what, (counts.get(what) ?? 0) + times)
       } catch (error) {
-        throw new Error(`seed ${seed} (replay: SIM_SEEDS=1 SIM_FIRST_SEED=${seed}): ${(error as Error).message}`, { cause: error })
+        throw new Error(`seed ${seed} (replay: SIM_SEEDS=1 SIM_FIRST_SEED=${seed}): ${(error as Error).message}`, {
+          cause: error,
+        })
       }
     }
-    console.log([...counts].sort().map(([what, times]) => `${what} ${times}`).join(', '))
+    console.log(
+      [...counts]
+        .map(([what, times]) => `${what} ${times}`)
+        .sort((a, b) => (a < b ? -1 : 1))
+        .join(', '),
+    )
     if (SEEDS < 500) return
     for (const what of [
-      'crash process', 'crash power', 'failed', 'fault sync', 'fault write', 'fault room', 'fault full', 'seek', 'gap',
-      'publish ok', 'publish duplicate', 'publish storage_full', 'redelivered', 'ack confirmed', 'busy', 'consumer nack',
-      'consumer release', 'consumer detach', 'consumer extend',
+      'crash process',
+      'crash power',
+      'failed',
+      'fault sync',
+      'fault write',
+      'fault room',
+      'fault full',
+      'seek',
+      'gap',
+      'publish ok',
+      'publish duplicate',
+      'publish storage_full',
+      'redelivered',
+      'ack confirmed',
+      'busy',
+      'consumer nack',
+      'consumer release',
+      'consumer detach',
+      'consumer extend',
     ]) {
       expect(counts.get(what) ?? 0, `${what} never happened`).toBeGreaterThan(0)
     }

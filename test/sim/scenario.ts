@@ -73,7 +73,9 @@ export class Scenario {
     this.#retention = random.chance(0.3) ? { maxBytes: 5000 } : {}
     const journal = (line: string): void => this.#note(line)
     this.#machine = new Machine({ random: this.#random.split('machine'), journal, ...(wrapDisk ? { wrapDisk } : {}) })
-    this.#publisher = new Publisher(this.#random.split('publisher'), this.#witness, (published) => this.#checkBarrier(published))
+    this.#publisher = new Publisher(this.#random.split('publisher'), this.#witness, (published) =>
+      this.#checkBarrier(published),
+    )
   }
 
   async run(): Promise<ScenarioOutcome> {
@@ -108,7 +110,8 @@ export class Scenario {
   /** The broker could not boot, or its disk failed: the process ends, and is started again. */
   async #end(life: Life, random: SimRandom): Promise<void> {
     this.#note(`failed ${String(life.failure)}`)
-    if (life.failure instanceof CorruptionError) throw this.#witness.violated('S-TORN', `refused to start: ${life.failure.message}`)
+    if (life.failure instanceof CorruptionError)
+      throw this.#witness.violated('S-TORN', `refused to start: ${life.failure.message}`)
     this.#witness.count('failed')
     await this.#crashAs(random.chance(0.3) ? 'power' : 'process')
   }
@@ -145,7 +148,8 @@ export class Scenario {
     const after = random.integer(4)
     if (fault === 'sync') disk.fail({ on: random.pick(['sync', 'syncDirectory']), after, code: 'EIO' })
     else if (fault === 'write') disk.fail({ on: 'write', after, code: 'EIO' })
-    else if (fault === 'room') disk.fail({ on: random.pick(['write', 'create']), after, times: 1 + random.integer(2), code: 'ENOSPC' })
+    else if (fault === 'room')
+      disk.fail({ on: random.pick(['write', 'create']), after, times: 1 + random.integer(2), code: 'ENOSPC' })
     else disk.capacityBytes = disk.usedBytes + random.integer(20_000)
   }
 
@@ -156,7 +160,18 @@ export class Scenario {
     }
     const topic = this.#topic(life)
     if (!topic) return
-    const action = random.pick(['publish', 'publish', 'publish', 'retry', 'consumer', 'consumer', 'consumer', 'join', 'seek', 'look'])
+    const action = random.pick([
+      'publish',
+      'publish',
+      'publish',
+      'retry',
+      'consumer',
+      'consumer',
+      'consumer',
+      'join',
+      'seek',
+      'look',
+    ])
     if (action === 'publish') this.#publisher.publish(topic, life)
     else if (action === 'retry') this.#publisher.retry(topic, life)
     else if (action === 'look') this.#look(life, topic)
@@ -167,12 +182,23 @@ export class Scenario {
 
   /** Makes the topic and its subscriptions, unless an earlier life already did. */
   async #prepare(life: Life): Promise<void> {
-    const settings = { partitions: this.#partitions, segmentBytes: 4096, deduplicationWindowMs: 10_000_000, retention: this.#retention }
+    const settings = {
+      partitions: this.#partitions,
+      segmentBytes: 4096,
+      deduplicationWindowMs: 10_000_000,
+      retention: this.#retention,
+    }
     await this.#whileStepping(life, async () => {
       await life.host.putTopic(TOPIC, settings)
       this.#exists = true
       for (const type of TYPES) {
-        const patch = { type, start: 'earliest', ackDeadlineMs: ACK_DEADLINE_MS, backoff: { minMs: 50, maxMs: 400 }, maxUnacked: 40 }
+        const patch = {
+          type,
+          start: 'earliest',
+          ackDeadlineMs: ACK_DEADLINE_MS,
+          backoff: { minMs: 50, maxMs: 400 },
+          maxUnacked: 40,
+        }
         await life.host.putSubscription(TOPIC, type, patch)
         const owed = Array.from({ length: this.#partitions }, () => 0)
         this.#seats.set(type, {
@@ -225,7 +251,9 @@ export class Scenario {
     const offsets = topic.partitions.map(({ startOffset, highWatermark }) =>
       random.chance(0.7) ? startOffset + random.integer(highWatermark - startOffset + 1) : undefined,
     )
-    const to = { offsets: Object.fromEntries(offsets.flatMap((offset, i) => (offset === undefined ? [] : [[String(i), offset]]))) }
+    const to = {
+      offsets: Object.fromEntries(offsets.flatMap((offset, i) => (offset === undefined ? [] : [[String(i), offset]]))),
+    }
     this.#witness.count('seek')
     this.#note(`seek ${name} ${offsets.join(' ')}`)
     seat.seen.seeking(offsets)
@@ -246,7 +274,8 @@ export class Scenario {
   #look(life: Life, topic: Topic): void {
     for (const { number, startOffset } of topic.partitions) this.#witness.start(number, startOffset)
     for (const [name, { seen }] of this.#seats) {
-      for (const { partition, ackedThrough } of this.#subscription(life, name).state().cursors) seen.floor(partition, ackedThrough)
+      for (const { partition, ackedThrough } of this.#subscription(life, name).state().cursors)
+        seen.floor(partition, ackedThrough)
     }
   }
 
@@ -256,7 +285,8 @@ export class Scenario {
     const files = disk.files().filter((path) => path.includes(`-${partition}/data/`) && path.endsWith('.log'))
     const found = files.some((path) => disk.durableContent(path)?.includes(value, 0, 'latin1'))
     const isRetained = 'maxBytes' in this.#retention
-    if (!found && !isRetained) throw this.#witness.violated('S-BARRIER', `${partition}:${offset} was answered before it was durable`)
+    if (!found && !isRetained)
+      throw this.#witness.violated('S-BARRIER', `${partition}:${offset} was answered before it was durable`)
   }
 
   #check(): void {
@@ -280,7 +310,8 @@ export class Scenario {
     )
     await settle()
     for (let step = 0; !isOver && life.state === 'serving' && step < 5000; step++) {
-      if (!(await this.#machine.stepDisk()) && !(await this.#machine.stepClock(false))) await this.#machine.stepClock(true)
+      if (!(await this.#machine.stepDisk()) && !(await this.#machine.stepClock(false)))
+        await this.#machine.stepClock(true)
     }
     if (isOver) await ended
   }
@@ -299,7 +330,8 @@ export class Scenario {
         if (this.#exists && this.#seats.size === TYPES.length) return
         await this.#prepare(life)
       }
-      if (!(await this.#machine.stepDisk()) && !(await this.#machine.stepClock(false))) await this.#machine.stepClock(true)
+      if (!(await this.#machine.stepDisk()) && !(await this.#machine.stepClock(false)))
+        await this.#machine.stepClock(true)
       this.#check()
     }
     throw this.#witness.violated('D-LIVE', 'the broker did not come back after the last fault')
@@ -317,7 +349,8 @@ export class Scenario {
     for (let step = 0; step < DRAIN_STEPS; step++) {
       if (isDrained()) return
       for (const { consumers } of this.#seats.values()) for (const consumer of consumers) consumer.finish()
-      if (!(await this.#machine.stepDisk()) && !(await this.#machine.stepClock(false))) await this.#machine.stepClock(true)
+      if (!(await this.#machine.stepDisk()) && !(await this.#machine.stepClock(false)))
+        await this.#machine.stepClock(true)
       this.#check()
     }
     const states = [...this.#seats.keys()].map((name) => `${name} ${this.#subscription(life, name).state().backlog}`)
@@ -334,7 +367,8 @@ export class Scenario {
         for (let offset = startOffset; offset < highWatermark; ) {
           const batches = await partition.load(offset)
           for (const batch of batches) {
-            for (let at = Math.max(offset, batch.baseOffset); at < batch.nextOffset; at++) values.push(valueAt(batch, at))
+            for (let at = Math.max(offset, batch.baseOffset); at < batch.nextOffset; at++)
+              values.push(valueAt(batch, at))
           }
           offset = batches.at(-1)!.nextOffset
         }

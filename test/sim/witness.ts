@@ -49,7 +49,8 @@ export class SubscriptionWitness {
     const label = `${this.name} ${place} (${value.slice(0, 12)}, attempt ${attempt}) ${context}`
     this.#witness.note(`deliver ${label}`)
     this.#witness.saw(place, value, `a delivery to ${this.name}`)
-    if (this.confirmed.has(place)) throw this.#witness.violated('D-NORES', `delivered after its acknowledgement was confirmed: ${label}`)
+    if (this.confirmed.has(place))
+      throw this.#witness.violated('D-NORES', `delivered after its acknowledgement was confirmed: ${label}`)
     const before = this.#attempts.get(place)
     if (before) {
       const repeats = before.released || (before.powerCut && before.last === 1)
@@ -67,7 +68,8 @@ export class SubscriptionWitness {
     const [partition, offset] = partsOf(place)
     for (const failed of this.#nacked) {
       const [other, earlier] = partsOf(failed)
-      if (other === partition && earlier < offset) throw this.#witness.violated('D-PART', `${failed} had failed before it: ${label}`)
+      if (other === partition && earlier < offset)
+        throw this.#witness.violated('D-PART', `${failed} had failed before it: ${label}`)
     }
   }
 
@@ -125,7 +127,8 @@ export class SubscriptionWitness {
 
   floor(partition: number, ackedThrough: number): void {
     const before = this.#floor[partition] ?? 0
-    if (ackedThrough < before) throw this.#witness.violated('D-FLOOR', `${this.name}/${partition} went from ${before} to ${ackedThrough}`)
+    if (ackedThrough < before)
+      throw this.#witness.violated('D-FLOOR', `${this.name}/${partition} went from ${before} to ${ackedThrough}`)
     this.#floor[partition] = ackedThrough
   }
 
@@ -185,7 +188,8 @@ export class Witness {
     const key = published.idempotencyKey
     if (key !== null) {
       const first = this.#keys.get(key)
-      if (first !== undefined && first !== place) throw this.violated('D-IDEMP', `key ${key} at ${first} and at ${place}`)
+      if (first !== undefined && first !== place)
+        throw this.violated('D-IDEMP', `key ${key} at ${first} and at ${place}`)
       this.#keys.set(key, place)
     }
     this.note(`stored ${published.value.slice(0, 12)} ${place}${duplicate ? ' duplicate' : ''}`)
@@ -203,13 +207,15 @@ export class Witness {
     }
     const attempted = this.#attempted.get(value)
     if (!attempted) throw this.violated('D-PHANTOM', `${place} holds ${value}, which nobody published (${source})`)
-    if (attempted.outcome === 'refused') throw this.violated('O-REJECT', `${place} holds ${value}, which was refused (${source})`)
+    if (attempted.outcome === 'refused')
+      throw this.violated('O-REJECT', `${place} holds ${value}, which was refused (${source})`)
     this.#places.set(place, { value, source })
   }
 
   start(partition: number, startOffset: number): void {
     const before = this.#startOffsets[partition] ?? 0
-    if (startOffset < before) throw this.violated('S-START', `partition ${partition} started at ${before}, now at ${startOffset}`)
+    if (startOffset < before)
+      throw this.violated('S-START', `partition ${partition} started at ${before}, now at ${startOffset}`)
     this.#startOffsets[partition] = startOffset
   }
 
@@ -225,7 +231,8 @@ export class Witness {
     })
     for (const { outcome, partition: own, offset } of this.published) {
       if (outcome !== 'ok' || own !== partition || offset < startOffset) continue
-      if (offset - startOffset >= values.length) throw this.violated('S-ACK', `${partition}:${offset} was answered and is gone`)
+      if (offset - startOffset >= values.length)
+        throw this.violated('S-ACK', `${partition}:${offset} was answered and is gone`)
     }
   }
 

@@ -4,7 +4,7 @@
  * more does not shift the fate of all the others. The same seed and labels give the same numbers.
  */
 import { createHash } from 'node:crypto'
-import { idFrom, type Random } from '../../src/base/clock.ts'
+import type { Random } from '../../src/base/clock.ts'
 import { assert } from '../../src/base/invariant.ts'
 
 const TWO_TO_32 = 2 ** 32
@@ -79,4 +79,13 @@ export function xoshiro128StarStar(state: Uint32Array): number {
 
 function rotate(word: number, bits: number): number {
   return (word << bits) | (word >>> (32 - bits))
+}
+
+const ID_ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-'
+
+/** 21 characters of 6 bits each from any source of bytes. */
+function idFrom(bytes: Uint8Array): string {
+  let id = ''
+  for (let i = 0; i < 21; i++) id += ID_ALPHABET[bytes[i]! & 63]
+  return id
 }

@@ -7,9 +7,9 @@ import {
   encodeCheckpoint,
   encodeFooter,
   encodeSegmentHeader,
+  FOOTER_PROBE_BYTES,
   type Footer,
   footerLength,
-  FOOTER_PROBE_BYTES,
   SEGMENT_HEADER_BYTES,
   segmentBase,
   segmentName,
@@ -41,7 +41,13 @@ describe('segment names', () => {
   })
 
   it('are nothing else', () => {
-    for (const name of ['checkpoint', '1.log', '0000000000000000000a.log', '00000000000000000001.log.new', '99999999999999999999.log']) {
+    for (const name of [
+      'checkpoint',
+      '1.log',
+      '0000000000000000000a.log',
+      '00000000000000000001.log.new',
+      '99999999999999999999.log',
+    ]) {
       expect(segmentBase(name)).toBeNull()
     }
   })

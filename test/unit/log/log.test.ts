@@ -1,7 +1,7 @@
+import { recordValueAt } from '@tidings/sdk/protocol'
 import { describe, expect, it } from 'vitest'
 import { Log } from '../../../src/log/log.ts'
 import { CorruptionError } from '../../../src/log/log-recovery.ts'
-import { recordValueAt } from '@tidings/sdk/protocol'
 import type { RecordBatch } from '../../../src/log/record-batch.ts'
 import { SimDisk } from '../../support/sim-disk.ts'
 import { SimRandom } from '../../support/sim-random.ts'
@@ -13,7 +13,10 @@ async function append(log: Log, sizes: readonly number[], patch: { timestamp?: n
     await log.prepare(size * 200)
     const first = log.nextOffset
     const texts = Array.from({ length: size }, (_, i) => `${first + i} ${'.'.repeat(100)}`)
-    const stamp = { durablePosition: log.durablePosition, ...(patch.timestamp === undefined ? {} : { timestamp: patch.timestamp }) }
+    const stamp = {
+      durablePosition: log.durablePosition,
+      ...(patch.timestamp === undefined ? {} : { timestamp: patch.timestamp }),
+    }
     const one = batch(first, texts, stamp)
     await log.write(one.bytes, [one])
     await log.sync()
@@ -59,7 +62,10 @@ describe('a log', () => {
 
   it('reads from any offset', async () => {
     const log = await Log.create(logOptions(newDisk().mount(), { segmentBytes: 20_000 }))
-    await append(log, Array.from({ length: 60 }, (_, i) => (i % 5) + 1))
+    await append(
+      log,
+      Array.from({ length: 60 }, (_, i) => (i % 5) + 1),
+    )
     for (let offset = 0; offset < log.nextOffset; offset++) {
       const [first] = await log.read(offset)
       expect(first!.baseOffset).toBeLessThanOrEqual(offset)
@@ -84,8 +90,14 @@ describe('a log', () => {
   it('scans only the active segment when it opens', async () => {
     const disk = newDisk()
     const log = await Log.create(logOptions(disk.mount()))
-    await append(log, Array.from({ length: 40 }, () => 5))
-    const sealedBytes = log.segments().filter(({ sealed }) => sealed).reduce((sum, { bytes }) => sum + bytes, 0)
+    await append(
+      log,
+      Array.from({ length: 40 }, () => 5),
+    )
+    const sealedBytes = log
+      .segments()
+      .filter(({ sealed }) => sealed)
+      .reduce((sum, { bytes }) => sum + bytes, 0)
     disk.crash('process')
     const { report } = await Log.open(logOptions(disk.mount()))
     expect(report.scannedBytes).toBeLessThan(5000)
@@ -95,7 +107,10 @@ describe('a log', () => {
   it('removes whole segments below an offset and remembers its start', async () => {
     const disk = newDisk()
     const log = await Log.create(logOptions(disk.mount()))
-    await append(log, Array.from({ length: 30 }, () => 5))
+    await append(
+      log,
+      Array.from({ length: 30 }, () => 5),
+    )
     const second = log.segments()[2]!.baseOffset
     expect(await log.removeBelow(second)).toBe(true)
     expect(log.startOffset).toBe(second)
@@ -152,7 +167,7 @@ describe('a damaged log', () => {
       disk.flipBit(ACTIVE, position, position % 8)
       disk.crash('process')
       const opening = Log.open(logOptions(disk.mount()))
-      if (position < last) await expect(opening).rejects.toBeInstanceOf(CorruptionError)
+      if (position < last!) await expect(opening).rejects.toBeInstanceOf(CorruptionError)
       else expect((await opening).log.nextOffset).toBe(4)
     }
   })
@@ -180,7 +195,10 @@ describe('a damaged log', () => {
   it('is refused when a sealed segment in the middle is gone', async () => {
     const disk = newDisk()
     const log = await Log.create(logOptions(disk.mount()))
-    await append(log, Array.from({ length: 30 }, () => 5))
+    await append(
+      log,
+      Array.from({ length: 30 }, () => 5),
+    )
     const names = await disk.mount().list('log')
     await disk.mount().remove(`log/${names[1]}`)
     await disk.mount().syncDirectory('log')
@@ -197,7 +215,10 @@ describe('a damaged log', () => {
   it('never hands out a batch that fails its CRC', async () => {
     const disk = newDisk()
     const log = await Log.create(logOptions(disk.mount()))
-    await append(log, Array.from({ length: 30 }, () => 5))
+    await append(
+      log,
+      Array.from({ length: 30 }, () => 5),
+    )
     disk.flipBit('log/00000000000000000000.log', 200, 2)
     await expect(log.read(0)).rejects.toBeInstanceOf(CorruptionError)
   })

@@ -1,7 +1,12 @@
 import type { TidingsError } from '@tidings/sdk/protocol'
 import { describe, expect, it } from 'vitest'
 import { Log } from '../../../src/log/log.ts'
-import { type CommitEntry, GroupCommit, type GroupCommitOptions, type Records } from '../../../src/partition/commit-queue.ts'
+import {
+  type CommitEntry,
+  GroupCommit,
+  type GroupCommitOptions,
+  type Records,
+} from '../../../src/partition/commit-queue.ts'
 import { settle } from '../../support/settle.ts'
 import { SimClock } from '../../support/sim-clock.ts'
 import { SimDisk } from '../../support/sim-disk.ts'
@@ -51,7 +56,9 @@ interface Rig {
   perform(...kinds: string[]): Promise<void>
 }
 
-async function rig(patch: Partial<GroupCommitOptions> & { segmentBytes?: number; capacityBytes?: number } = {}): Promise<Rig> {
+async function rig(
+  patch: Partial<GroupCommitOptions> & { segmentBytes?: number; capacityBytes?: number } = {},
+): Promise<Rig> {
   const disk = new SimDisk({ random: new SimRandom(7), schedule: 'manual' })
   const clock = new SimClock()
   const mounted = disk.mount()
@@ -207,7 +214,9 @@ describe('the commit queue', () => {
     await perform('write', 'truncate', 'size', 'sync')
     expect(refused.events).toEqual(['failed storage_full'])
     expect(log.nextOffset).toBe(1)
-    expect(() => queue.submit(new Entry('while full'), 'durable')).toThrow(expect.objectContaining({ code: 'storage_full' }))
+    expect(() => queue.submit(new Entry('while full'), 'durable')).toThrow(
+      expect.objectContaining({ code: 'storage_full' }),
+    )
     const again = new Entry('again')
     const reserved = await rig({ usesReserve: true })
     reserved.queue.submit(again, 'durable')

@@ -32,7 +32,8 @@ describe('the idempotency window', () => {
 
   it('keeps many keys apart', () => {
     const window = new IdempotencyWindow(WINDOW_MS, 100_000, new SimRandom(1))
-    for (let i = 0; i < 50_000; i++) window.remember(bytes(`key-${i}`), { partition: i % 7, offset: 2 ** 40 + i, timestamp: 1000 })
+    for (let i = 0; i < 50_000; i++)
+      window.remember(bytes(`key-${i}`), { partition: i % 7, offset: 2 ** 40 + i, timestamp: 1000 })
     for (let i = 0; i < 50_000; i += 97) {
       expect(window.find(bytes(`key-${i}`), 1001)).toEqual({ partition: i % 7, offset: 2 ** 40 + i, timestamp: 1000 })
     }

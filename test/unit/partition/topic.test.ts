@@ -83,13 +83,19 @@ describe('a topic', () => {
     expect((await publish(topic, input('a', { key: 'k', idempotencyKey: 'other' }))).partition).toBe(byKey)
     const byIdempotencyKey = partitionOf(Buffer.from('i'), 4)
     expect((await publish(topic, input('a', { idempotencyKey: 'i' }))).partition).toBe(byIdempotencyKey)
-    const spread = await publishAll(topic, Array.from({ length: 8 }, () => input('a')))
+    const spread = await publishAll(
+      topic,
+      Array.from({ length: 8 }, () => input('a')),
+    )
     expect(new Set(spread.map(({ partition }) => partition)).size).toBe(4)
   })
 
   it('gives offsets without gaps, in the order of the request', async () => {
     const { topic } = await rig()
-    const receipts = await publishAll(topic, Array.from({ length: 50 }, (_, i) => input(String(i))))
+    const receipts = await publishAll(
+      topic,
+      Array.from({ length: 50 }, (_, i) => input(String(i))),
+    )
     expect(receipts.map(({ offset }) => offset)).toEqual(Array.from({ length: 50 }, (_, i) => i))
     expect((await publish(topic, input('next'))).offset).toBe(50)
   })
@@ -107,7 +113,10 @@ describe('a topic', () => {
   it('knows a key across partitions', async () => {
     const { topic } = await rig(3)
     const first = await publish(topic, input('a', { idempotencyKey: 'x', partition: 0 }))
-    expect(await publish(topic, input('a', { idempotencyKey: 'x', partition: 2 }))).toEqual({ ...first, duplicate: true })
+    expect(await publish(topic, input('a', { idempotencyKey: 'x', partition: 2 }))).toEqual({
+      ...first,
+      duplicate: true,
+    })
   })
 
   it('knows keys inside a batch, and between batches', async () => {
