@@ -168,7 +168,9 @@ export class CursorStore implements CursorLog {
       for (const run of state.runs) run.notBefore = run.notBefore === 0 ? 0 : Math.max(0, run.notBefore - wallOffsetMs)
       const cursor = new Cursor(this, id, state)
       this.#cursors.set(id, cursor)
-      if (isCut) this.touched(cursor, 'lazy')
+      if (!isCut) continue
+      cursor.requireWhole()
+      this.touched(cursor, 'lazy')
     }
     // Else offsets that are given out anew would count as acknowledged after the next restart.
     await this.flush()
@@ -177,6 +179,7 @@ export class CursorStore implements CursorLog {
   #add(id: string, offset: number): Cursor {
     const cursor = new Cursor(this, id, { next: offset, runs: [] })
     this.#cursors.set(id, cursor)
+    cursor.requireWhole()
     this.touched(cursor, 'lazy')
     return cursor
   }
@@ -244,7 +247,7 @@ export class CursorStore implements CursorLog {
 
   #takeCursor(cursor: Cursor, entry: Entry, wallOffsetMs: number, add: (record: Uint8Array) => boolean): boolean {
     const { opened } = cursor
-    const isWhole = !opened || opened.changes.whole
+    const isWhole = cursor.needsWhole || !opened || opened.changes.whole
     const record = isWhole
       ? encodeState(cursor.id, cursor.state(), wallOffsetMs)
       : encodeDelta(cursor.id, opened.changes, wallOffsetMs)
@@ -258,6 +261,7 @@ export class CursorStore implements CursorLog {
       round: this.#compaction.round,
     })
     opened?.changes.clear()
+    cursor.needsWhole = false
     cursor.handOvers = []
     cursor.confirms = []
     cursor.dirty = false
@@ -281,7 +285,7 @@ export class CursorStore implements CursorLog {
       for (const confirm of confirms) confirm(null)
     }
     for (const cursor of this.#compaction.next(this.#cursors.values())) {
-      cursor.opened?.changes.requireWhole()
+      cursor.requireWhole()
       this.touched(cursor, 'lazy')
     }
   }
@@ -299,7 +303,7 @@ export class CursorStore implements CursorLog {
       confirms.push(...part.confirms)
       handOvers.push(...part.handOvers)
       part.cursor.unsynced--
-      part.cursor.opened?.changes.requireWhole()
+      part.cursor.requireWhole()
       this.touched(part.cursor, 'lazy')
       refused.add(part.cursor)
     }

@@ -41,6 +41,8 @@ export class Cursor {
   dirty = false
   /** The subscription is gone: nothing is written any more. */
   deleted = false
+  /** The next record must be the whole state: there is none in the log that changes could stand on. */
+  needsWhole = false
   /** Records taken and not synced yet. */
   unsynced = 0
   /** The floor that a restart would find at least. */
@@ -75,6 +77,12 @@ export class Cursor {
 
   get opened(): AckLedger | null {
     return this.#ledger
+  }
+
+  /** The next record says everything; changes up to now need not be kept for it. */
+  requireWhole(): void {
+    this.needsWhole = true
+    this.#ledger?.changes.requireWhole()
   }
 
   state(): LedgerState {

@@ -100,19 +100,20 @@ export class Lane implements CursorOwner {
     this.cursor.owner = null
   }
 
-  /** Stages whatever may go out now; `room` bounds how many messages more may be unsettled. */
-  serve(now: number, room: number): void {
+  /** Stages whatever may go out now; `room` bounds how many messages more may be unsettled. Answers whether anything did. */
+  serve(now: number, room: number): boolean {
     if (now >= this.#reloadAt) this.#reloadAt = 0
     this.#advance(now)
     if (!this.cursor.stalled) this.#stageAll(room)
     this.#loaded = []
     this.#recent = undefined
-    if (this.#parcels.length === 0) return
+    if (this.#parcels.length === 0) return false
     const parcels = this.#parcels
     const staging = this.#stagings
     this.#parcels = []
     const isRedelivery = parcels.some(({ delivery }) => delivery.attempt > 1)
     this.cursor.stage((isWritten) => this.#handOver(parcels, isWritten && staging === this.#stagings), isRedelivery)
+    return true
   }
 
   /** Forgets everything; `durable` of the cursor tells when that will last. */

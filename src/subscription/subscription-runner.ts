@@ -238,12 +238,13 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     const now = this.clock.monotonic()
     const lanes = this.#lanes
     let room = this.settings.maxUnacked - sum(lanes, (lane) => lane.ledger.unsettled)
-    // Each pass begins with another lane, so that no partition always finds the credit used up.
-    this.#turn = (this.#turn + 1) % Math.max(1, lanes.length)
+    // A pass begins after the lane that got something last, so that no partition always finds the credit used up.
+    const first = this.#turn
     for (let step = 0; step < lanes.length; step++) {
-      const lane = lanes[(this.#turn + step) % lanes.length]!
+      const at = (first + step) % lanes.length
+      const lane = lanes[at]!
       const before = lane.ledger.unsettled
-      lane.serve(now, Math.max(0, room))
+      if (lane.serve(now, Math.max(0, room))) this.#turn = at + 1
       room -= lane.ledger.unsettled - before
     }
     this.#answerPulls()
