@@ -85,9 +85,12 @@ export class RunList<R extends Run> {
       }
       const pieceFrom = Math.max(run.from, from)
       const pieceTo = Math.min(run.to, to)
+      const isLast = run.to >= to
       count += pieceTo - pieceFrom
       taken(run, pieceFrom, pieceTo)
       index = this.#cut(at, index, pieceFrom, pieceTo)
+      // Cutting a hole may split the chunk, after which the place of this walk is not known any more.
+      if (isLast) break
     }
     return count
   }
@@ -113,7 +116,6 @@ export class RunList<R extends Run> {
     else {
       const end = run.to
       run.to = from
-      // Cut out of the middle: nothing further can lie in the range, so a split chunk does no harm to the walk.
       if (end > to) {
         this.#size++
         this.#insertAt(at, index + 1, { ...run, from: to, to: end })

@@ -31,13 +31,9 @@ const ms = fc.integer({ min: 1, max: 60 })
 const frequent: fc.Arbitrary<Step>[] = [
   fc.record({ do: fc.constant('publish'), count: fc.integer({ min: 1, max: 10 }) }),
   fc.record({ do: fc.constant('pass'), ms }),
-  fc.record({
-    do: fc.constant('deliver'),
-    who,
-    max: fc.integer({ min: 1, max: 12 }),
-    room: fc.nat(20),
-    ms: fc.option(ms),
-  }),
+  fc
+    .tuple(who, fc.integer({ min: 1, max: 12 }), fc.nat(20), fc.option(ms))
+    .map(([w, max, room, m]) => ({ do: 'deliver', who: w, max, room, ms: m })),
   fc.tuple(who, who, range, ms).map(([w, heir, r, m]) => ({ do: 'handOver', who: w, heir, ...r, ms: m })),
   fc.tuple(who, range).map(([w, r]) => ({ do: 'ack', who: w, ...r })),
   fc.tuple(who, range, fc.option(fc.nat(50))).map(([w, r, delayMs]) => ({ do: 'nack', who: w, ...r, delayMs })),

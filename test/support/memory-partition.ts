@@ -206,7 +206,14 @@ export class MemoryPartition implements Partition {
 
   #find(offset: number): RecordBatch | undefined {
     if (offset < this.startOffset) return undefined
-    return this.#batches.find(({ baseOffset, nextOffset }) => baseOffset <= offset && offset < nextOffset)
+    let low = 0
+    let high = this.#batches.length
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if (this.#batches[middle]!.nextOffset <= offset) low = middle + 1
+      else high = middle
+    }
+    return this.#batches[low]
   }
 
   #changed(): void {

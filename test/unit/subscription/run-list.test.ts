@@ -37,6 +37,23 @@ describe('the run list', () => {
     )
   })
 
+  it('stays sorted while one long run is worn away in any order', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(1999), { minLength: 1500, maxLength: 3000, size: 'max' }), (order) => {
+        const runs = new RunList<Run>()
+        runs.insert({ from: 0, to: 2000 })
+        const left = new Set(Array.from({ length: 2000 }, (_, i) => i))
+        for (const offset of order) {
+          const isThere = left.delete(offset)
+          expect(runs.take(offset, offset + 1, any, () => undefined)).toBe(isThere ? 1 : 0)
+        }
+        expect(offsetsIn(runs)).toEqual([...left])
+        expect([...runs]).toHaveLength(runs.size)
+      }),
+      { numRuns: 30 },
+    )
+  })
+
   it('grows to many chunks and empties again, from either end and in the middle', () => {
     const runs = new RunList<Run>()
     for (let i = 0; i < 1000; i++) runs.insert({ from: i * 2, to: i * 2 + 1 })
