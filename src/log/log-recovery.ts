@@ -5,11 +5,12 @@
  * Sealed segments cost one small read; only the active one is scanned.
  */
 import { type Disk, type DiskFile, readWhole } from '../base/disk.ts'
+import { assert } from '../base/invariant.ts'
 import { CHECKPOINT_FILE, type Checkpoint, decodeCheckpoint, type Footer, segmentBase, segmentName } from './format.ts'
 import { recover, type SegmentFacts } from './recovery.ts'
 import { Segment } from './segment.ts'
 import { SegmentContent } from './segment-content.ts'
-import { readFooter, readSegmentHeader, type SegmentScan, scanSegment } from './segment-scan.ts'
+import { closes, readFooter, readSegmentHeader, type SegmentScan, scanSegment } from './segment-scan.ts'
 
 const REWRITE_BYTES = 1_048_576
 
@@ -59,7 +60,7 @@ export async function recoverLog(disk: Disk, directory: string, tag: number, now
   let active: Segment | null = null
   for (const [i, baseOffset] of bases.entries()) {
     const next = bases[i + 1]
-    const inspected = await inspect(disk, directory, baseOffset, tag)
+    const inspected = await inspect(disk, directory, baseOffset, tag, next === undefined)
     report.scannedBytes += inspected.scan?.content.end ?? 0
     const segment = await settle(disk, directory, tag, now, inspected, next, checkpoint, report)
     if (segment.sealed || next !== undefined) sealed.push(segment)
@@ -102,16 +103,27 @@ async function findSegments(disk: Disk, directory: string, checkpoint: Checkpoin
   return kept
 }
 
-async function inspect(disk: Disk, directory: string, baseOffset: number, tag: number): Promise<Inspected> {
+/**
+ * A footer speaks for a segment that has a successor. In the last one, which was being appended to, whatever
+ * looks like a footer may be the end of a message that somebody made so: there the scan decides.
+ */
+async function inspect(
+  disk: Disk,
+  directory: string,
+  baseOffset: number,
+  tag: number,
+  isLast: boolean,
+): Promise<Inspected> {
   const path = `${directory}/${segmentName(baseOffset)}`
   const file = await disk.open(path, 'edit')
   const footer = await readFooter(file)
-  if (footer) {
-    const header = await readSegmentHeader(file, baseOffset, tag)
+  const scan = footer && !isLast ? null : await scanSegment(file, baseOffset, tag)
+  if (footer && (!scan || closes(footer, scan))) {
+    const header = scan?.header ?? (await readSegmentHeader(file, baseOffset, tag))
     return { baseOffset, path, file, footer, scan: null, header, nextOffset: footer.nextOffset }
   }
-  const scan = await scanSegment(file, baseOffset, tag)
-  return { baseOffset, path, file, footer, scan, header: scan.header, nextOffset: scan.content.nextOffset }
+  assert(scan, 'without a footer there was a scan')
+  return { baseOffset, path, file, footer: null, scan, header: scan.header, nextOffset: scan.content.nextOffset }
 }
 
 async function settle(

@@ -55,6 +55,8 @@ export class Log {
   #sealed: Segment[]
   #active: Segment
   #startOffset: number
+  /** What checkpoints say: moves before `#startOffset` does, which waits until that is on stable storage. */
+  #nextStart: number
   #syncing: Promise<void> | null = null
   /** Where a sequential reader goes on: offset → segment position. */
   #hint: { offset: number; segment: Segment; position: number } | null = null
@@ -73,6 +75,7 @@ export class Log {
     this.#sealed = sealed
     this.#active = active
     this.#startOffset = startOffset
+    this.#nextStart = startOffset
     this.durableOffset = active.nextOffset
   }
 
@@ -272,10 +275,12 @@ export class Log {
   async removeBelow(offset: number): Promise<boolean> {
     const going = this.#sealed.filter((segment) => segment.nextOffset <= offset)
     if (going.length === 0) return false
-    this.#sealed = this.#sealed.slice(going.length)
-    this.#startOffset = this.#sealed[0]?.baseOffset ?? this.#active.baseOffset
-    if (this.#hint && this.#hint.offset < this.#startOffset) this.#hint = null
+    // Nothing is given up before this: without room for it the next call finds the same segments again.
+    this.#nextStart = Math.max(this.#nextStart, going.at(-1)!.nextOffset)
     await this.checkpoint()
+    this.#sealed = this.#sealed.slice(going.length)
+    this.#startOffset = going.at(-1)!.nextOffset
+    if (this.#hint && this.#hint.offset < this.#startOffset) this.#hint = null
     for (const segment of going) {
       this.#openSegments.forget(segment)
       await segment.remove()
@@ -295,7 +300,7 @@ export class Log {
 
   async #writeCheckpoint(): Promise<void> {
     const checkpoint = {
-      startOffset: this.#startOffset,
+      startOffset: this.#nextStart,
       segmentBase: this.#active.baseOffset,
       durablePosition: this.#active.durablePosition,
     }

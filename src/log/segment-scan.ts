@@ -42,6 +42,11 @@ export async function readFooter(file: DiskFile): Promise<Footer | null> {
   return length === null ? null : decodeFooter(await file.read(size - length, length), size)
 }
 
+/** The footer stands where a scan of the whole file found the batches to end, so it is none of their bytes. */
+export function closes(footer: Footer, { content }: SegmentScan): boolean {
+  return footer.dataEnd === content.end && footer.nextOffset === content.nextOffset
+}
+
 /**
  * Scans the batches from the header on, up to `limit` (the file's end, or where its footer begins).
  * `onBatch` sees every valid batch in order with its position.

@@ -64,7 +64,11 @@ export class Segment {
       await disk.syncDirectory(directory)
     } catch (error) {
       await file.close()
-      if (isFull(error)) await disk.remove(path)
+      // Its name may have reached the disk, and must not come back once the segment before it has gone on.
+      if (isFull(error)) {
+        await disk.remove(path)
+        await disk.syncDirectory(directory)
+      }
       throw error
     }
     const segment = new Segment(disk, path, baseOffset, new SegmentContent(baseOffset), file)
@@ -101,7 +105,10 @@ export class Segment {
     for (const batch of batches) this.content.add(batch)
   }
 
-  /** After a failed write (disk full): nothing of it stays. Throws when that cannot be proven. */
+  /**
+   * After a failed write (disk full): nothing of it stays, not even after a power cut, since its publishers
+   * will be told so. Throws when that cannot be proven.
+   */
   async rollback(): Promise<void> {
     const file = await this.#open()
     await this.#extension
@@ -109,6 +116,7 @@ export class Segment {
     this.size = await file.size()
     if (this.size !== this.content.end)
       throw new Error(`${this.path}: cut to ${this.content.end}, but has ${this.size} bytes`)
+    await file.sync()
   }
 
   /** Everything written before the call is on stable storage when it resolves. */

@@ -6,7 +6,7 @@
 import { type Disk, isMissing } from '../base/disk.ts'
 import { type Checkpoint, partitionTag, segmentBase, segmentName } from './format.ts'
 import { CorruptionError, readCheckpoint } from './log-recovery.ts'
-import { readFooter, type SegmentScan, scanSegment } from './segment-scan.ts'
+import { closes, readFooter, type SegmentScan, scanSegment } from './segment-scan.ts'
 
 export interface Finding {
   /** Path below the data directory, and the byte where the trouble begins. */
@@ -89,7 +89,9 @@ async function verifySegment(
   const path = `${directory}/${segmentName(base)}`
   const file = await disk.open(path, 'read')
   try {
-    const footer = await readFooter(file)
+    let footer = await readFooter(file)
+    // As recovery does: in the last segment it may be the end of a message.
+    if (footer && isLast && !closes(footer, await scanSegment(file, base, tag))) footer = null
     const scan = await scanSegment(file, base, tag, footer ? { limit: footer.dataEnd } : {})
     result.segments += 1
     result.batches += scan.content.batches
