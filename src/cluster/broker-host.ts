@@ -136,7 +136,7 @@ export class BrokerHost implements Host {
     this.#mustServe()
     await this.#changes.run(name, async () => {
       const hosted = this.#find(name)
-      await this.#catalog.deleteTopic(name)
+      await this.#catalog.deleteTopic(name).catch(unlessGone)
       this.#hosted.delete(name)
       await this.#closeTopic(hosted, 'deleted')
       await this.#bury(hosted.topic.id)
@@ -196,7 +196,7 @@ export class BrokerHost implements Host {
       const hosted = this.#find(topic)
       const subscription = hosted.subscriptions.get(name)
       if (!subscription) throw subscriptionNotFound(topic, name)
-      await this.#catalog.deleteSubscription(hosted.topic.id, name)
+      await this.#catalog.deleteSubscription(hosted.topic.id, name).catch(unlessGone)
       hosted.subscriptions.delete(name)
       await subscription.close('deleted')
       for (const store of hosted.cursors) store.delete(subscription.id)
@@ -271,7 +271,15 @@ export class BrokerHost implements Host {
     const { topic } = hosted
     const planned = mergeTopicSettings(topic.settings, patch)
     const added = await this.#createPartitions(topic.id, topic.partitions.length, planned)
-    const { settings } = await this.#catalog.updateTopic(topic, (current) => mergeTopicSettings(current, patch))
+    let settings: TopicSettings
+    try {
+      const change = (current: TopicSettings): TopicSettings => mergeTopicSettings(current, patch)
+      settings = (await this.#catalog.updateTopic(topic, change)).settings
+    } catch (error) {
+      // Whether the topic has grown may be unknown: the files stay.
+      for (const partition of added) await partition.close()
+      throw error
+    }
     topic.configure(settings)
     for (const partition of added) {
       const cursors = await CursorStore.open(partition, this.#clock, this.#logger)
@@ -283,9 +291,20 @@ export class BrokerHost implements Host {
 
   async #createPartitions(topicId: string, from: number, settings: TopicSettings): Promise<LogPartition[]> {
     const partitions: LogPartition[] = []
-    for (let number = from; number < settings.partitions; number++) {
-      await this.#files.discard(topicId, number)
-      partitions.push(await LogPartition.create(this.#environment, topicId, number, settings))
+    if (from < settings.partitions && this.#environment.space.full) {
+      throw new TidingsError('storage_full', 'the disk is full: there is no room for more partitions')
+    }
+    let number = from
+    try {
+      for (; number < settings.partitions; number++) {
+        await this.#files.discard(topicId, number)
+        partitions.push(await LogPartition.create(this.#environment, topicId, number, settings))
+      }
+    } catch (error) {
+      // Nobody knows of them yet, and whoever tries again on a full disk must not fill it further.
+      for (const partition of partitions) await partition.close()
+      for (; number >= from; number--) await this.#files.discard(topicId, number)
+      throw error
     }
     return partitions
   }
@@ -297,13 +316,19 @@ export class BrokerHost implements Host {
     checkPosition(settings.start, topic.partitions.length)
     const starts = await Promise.all(topic.partitions.map((partition) => startOffset(settings.start, partition)))
     await Promise.all(cursors.map((store, i) => store.create(id, starts[i]!)))
+    let made: CatalogSubscription
     try {
-      await this.#catalog.createSubscription(topic, name, { id, settings })
+      made = (await this.#catalog.createSubscription(topic, name, { id, settings })).subscription
     } catch (error) {
       for (const store of cursors) store.delete(id)
       throw error
     }
-    return this.#hostSubscription(hosted, { id, topicId: topic.id, name, settings })
+    if (made.id !== id) {
+      // An earlier creation whose outcome was unknown has happened after all: its id names the cursors.
+      for (const store of cursors) store.delete(id)
+      await Promise.all(cursors.map((store, i) => store.create(made.id, starts[i]!)))
+    }
+    return this.#hostSubscription(hosted, made)
   }
 
   async #openTopic(entry: CatalogTopic, subscriptions: CatalogSubscription[]): Promise<Hosted> {
@@ -374,6 +399,12 @@ export class BrokerHost implements Host {
       }
     }
   }
+}
+
+/** What we still serve and the catalog does not know was deleted by a try whose answer got lost. */
+function unlessGone(error: unknown): void {
+  if (!TidingsError.is(error) || (error.code !== 'topic_not_found' && error.code !== 'subscription_not_found'))
+    throw error
 }
 
 function topicNotFound(name: string): TidingsError {

@@ -43,7 +43,7 @@ export class TopicFiles {
     )
   }
 
-  /** Removes what an earlier, unfinished growth of the topic left in place of this partition. */
+  /** Removes what an unfinished creation or growth of the topic left in place of this partition. */
   async discard(topicId: string, partition: number): Promise<void> {
     const directory = partitionDirectory(topicId, partition)
     try {
@@ -52,8 +52,10 @@ export class TopicFiles {
       if (isMissing(error)) return
       throw error
     }
-    await this.#disk.rename(directory, `${TRASH_DIRECTORY}/${this.#random.id()}`)
+    const trash = `${TRASH_DIRECTORY}/${this.#random.id()}`
+    await this.#disk.rename(directory, trash)
     await this.#disk.syncDirectory(PARTITIONS_DIRECTORY)
+    await this.#disk.removeTree(trash)
   }
 
   /** Removes the files of a deleted topic; `gone` is called when they can no longer come back. */

@@ -86,7 +86,12 @@ export class Log {
     await disk.syncDirectory(parentOf(directory))
     const active = await Segment.create(disk, directory, 0, tag, options.clock.now())
     const log = new Log(options, [], active, 0)
-    await log.checkpoint()
+    try {
+      await log.checkpoint()
+    } catch (error) {
+      await log.close()
+      throw error
+    }
     return log
   }
 

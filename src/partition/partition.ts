@@ -160,8 +160,14 @@ export class LogPartition implements Partition {
     const directory = partitionDirectory(topicId, number)
     await disk.makeDirectory(directory)
     await disk.syncDirectory(parentOf(directory))
-    const [data, cursors] = logOptions(environment, topicId, number, settings)
-    return new LogPartition(environment, topicId, number, settings, await Log.create(data), await Log.create(cursors))
+    const [dataOptions, cursorOptions] = logOptions(environment, topicId, number, settings)
+    const data = await Log.create(dataOptions)
+    try {
+      return new LogPartition(environment, topicId, number, settings, data, await Log.create(cursorOptions))
+    } catch (error) {
+      await data.close()
+      throw error
+    }
   }
 
   /** Recovers a partition that metadata says exists. Throws CorruptionError. */
@@ -300,10 +306,20 @@ export class LogPartition implements Partition {
     await this.#maintenance
     await this.#dataQueue.close()
     await this.#cursorQueue.close()
-    await this.#data.checkpoint()
-    await this.#cursors.checkpoint()
+    await this.#checkpointAtClose()
     await this.#data.close()
     await this.#cursors.close()
+  }
+
+  /** Only saves the next start some work: a full disk must not keep a topic from being closed, or deleted. */
+  async #checkpointAtClose(): Promise<void> {
+    try {
+      await this.#data.checkpoint()
+      await this.#cursors.checkpoint()
+    } catch (error) {
+      if (!isFull(error)) throw error
+      this.#environment.logger.warn({ directory: this.#data.directory }, 'no room on the disk for a last checkpoint')
+    }
   }
 
   #advance(): void {
