@@ -28,6 +28,22 @@ function commit(): string {
   }
 }
 
+/** The share of all cores that others use while we only wait. */
+async function busyBefore(): Promise<number> {
+  const sum = (): { idle: number; all: number } =>
+    cpus().reduce(
+      ({ idle, all }, { times }) => ({
+        idle: idle + times.idle,
+        all: all + Object.values(times).reduce((a, b) => a + b, 0),
+      }),
+      { idle: 0, all: 0 },
+    )
+  const before = sum()
+  await new Promise((resolve) => setTimeout(resolve, 2000))
+  const after = sum()
+  return 1 - (after.idle - before.idle) / Math.max(after.all - before.all, 1)
+}
+
 const machine = {
   cpu: cpus()[0]?.model ?? 'unknown',
   cores: cpus().length,
@@ -38,6 +54,13 @@ const machine = {
 console.log(
   `${machine.cores} × ${machine.cpu}, ${machine.memoryGiB} GiB, ${machine.os}, Node ${machine.node}, ${rounds} rounds\n`,
 )
+
+const busyShare = await busyBefore()
+if (busyShare > 0.1) {
+  console.log(
+    `The machine is ${Math.round(busyShare * 100)} % busy with something else: these figures will say little.\n`,
+  )
+}
 
 const all: Record<string, Rows[]> = {}
 // Rounds outside, scenarios inside: what the machine does over minutes spreads over all of them.
@@ -55,6 +78,9 @@ for (const name of names) console.log(`${name}: ${SCENARIOS[name]!.what}\n\n${ta
 const folder = join(ROOT, 'bench/results')
 mkdirSync(folder, { recursive: true })
 const file = join(folder, `${new Date().toISOString().replaceAll(':', '-')}.json`)
-writeFileSync(file, `${JSON.stringify({ commit: commit(), machine, rounds: all }, null, 2)}\n`)
+writeFileSync(
+  file,
+  `${JSON.stringify({ commit: commit(), machine, busyShareBefore: busyShare, rounds: all }, null, 2)}\n`,
+)
 console.log(`all rounds: ${file}`)
 process.exit(0)
