@@ -172,7 +172,8 @@ export class GroupCommit implements CommitQueue {
   #kick(): void {
     if (this.#options.latch.tripped) return
     if (!this.#writing && this.#tasks.length > 0) this.#run(this.#runTask(this.#tasks.shift()!))
-    if (!this.#writing && this.#queue.length > 0 && (!this.#syncing || this.#writeWanted)) {
+    const mayWrite = !this.#syncing || (this.#writeWanted && this.#unsyncedBytes < this.#options.maxQueuedBytes)
+    if (!this.#writing && this.#queue.length > 0 && mayWrite) {
       this.#run(this.#writeGroup())
     }
     if (!this.#writing && !this.#syncing && (this.#syncWanted || this.#lazyDue) && this.#unsynced.length > 0) {
@@ -222,7 +223,9 @@ export class GroupCommit implements CommitQueue {
     if (latch.tripped || placed.length === 0) return
     for (const one of placed) this.#unsynced.push(one)
     this.#unsyncedBytes += bytes.length
-    this.#syncWanted ||= placed.some(({ urgency }) => urgency === 'durable')
+    // What nobody waits for is synced before its time when too much of it has come: it is held in memory till then.
+    const isMuch = this.#unsyncedBytes >= this.#options.maxQueuedBytes
+    this.#syncWanted ||= isMuch || placed.some(({ urgency }) => urgency === 'durable')
     metrics.appended(
       batches.reduce((sum, batch) => sum + batch.count, 0),
       bytes.length,

@@ -243,4 +243,28 @@ describe('the commit queue', () => {
     expect(entry.events.at(-1)).toBe('durable 0')
     expect(() => queue.submit(new Entry('late'), 'durable')).toThrow(expect.objectContaining({ code: 'overloaded' }))
   })
+
+  it('holds a bounded part of what is written and not synced, however long the sync takes', async () => {
+    const { queue, perform, disk } = await rig({ maxQueuedBytes: 2000 })
+    let written = 0
+    let refused = 0
+    for (let i = 0; i < 200; i++) {
+      const entry = new Entry('x'.repeat(100))
+      entry.written = () => {
+        written += 1
+      }
+      try {
+        queue.submit(entry, 'written')
+      } catch {
+        refused += 1
+      }
+      await perform('write', 'truncate', 'size')
+    }
+    expect(refused).toBeGreaterThan(0)
+    expect(written * 100).toBeLessThan(3 * 2000)
+    expect(disk.pending.some(({ kind }) => kind === 'sync')).toBe(true)
+    await perform('write', 'truncate', 'size', 'sync')
+    expect(queue.durableOffset).toBeGreaterThan(0)
+    expect(written).toBe(200 - refused)
+  })
 })
