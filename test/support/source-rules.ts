@@ -39,6 +39,7 @@ const MODULE_OWNERS: Readonly<Record<string, RegExp>> = {
   'node:fs': /^src\/(base\/node-disk|config|main)\.ts$/,
   'node:path': /^src\/(base\/node-disk|config|main)\.ts$/,
   'node:crypto': /^src\/base\/clock\.ts$/,
+  nanoid: /^src\/base\/clock\.ts$/,
   'node:zlib': /^src\/(log\/|cluster\/sqlite-coordinator\.ts$)/,
   'node:util': /^src\//,
   'node:buffer': /^src\//,
