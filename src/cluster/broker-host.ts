@@ -249,7 +249,7 @@ export class BrokerHost implements Host {
 
   async #createTopic(name: string, settings: TopicSettings): Promise<HostedTopic> {
     const id = this.#options.random.id()
-    const partitions = await this.#createPartitions(id, 0, settings)
+    const partitions = await this.#files.createPartitions(this.#environment, id, 0, settings)
     const giveUp = async (): Promise<void> => {
       // Whether it is in the catalog may be unknown: its files must stay.
       for (const partition of partitions) await partition.close()
@@ -270,7 +270,7 @@ export class BrokerHost implements Host {
   async #updateTopic(hosted: Hosted, patch: unknown): Promise<void> {
     const { topic } = hosted
     const planned = mergeTopicSettings(topic.settings, patch)
-    const added = await this.#createPartitions(topic.id, topic.partitions.length, planned)
+    const added = await this.#files.createPartitions(this.#environment, topic.id, topic.partitions.length, planned)
     let settings: TopicSettings
     try {
       const change = (current: TopicSettings): TopicSettings => mergeTopicSettings(current, patch)
@@ -287,26 +287,6 @@ export class BrokerHost implements Host {
       topic.partitions.push(partition)
       for (const subscription of hosted.subscriptions.values()) subscription.addPartition({ partition, cursors })
     }
-  }
-
-  async #createPartitions(topicId: string, from: number, settings: TopicSettings): Promise<LogPartition[]> {
-    const partitions: LogPartition[] = []
-    if (from < settings.partitions && this.#environment.space.full) {
-      throw new TidingsError('storage_full', 'the disk is full: there is no room for more partitions')
-    }
-    let number = from
-    try {
-      for (; number < settings.partitions; number++) {
-        await this.#files.discard(topicId, number)
-        partitions.push(await LogPartition.create(this.#environment, topicId, number, settings))
-      }
-    } catch (error) {
-      // Nobody knows of them yet, and whoever tries again on a full disk must not fill it further.
-      for (const partition of partitions) await partition.close()
-      for (; number >= from; number--) await this.#files.discard(topicId, number)
-      throw error
-    }
-    return partitions
   }
 
   async #createSubscription(hosted: Hosted, name: string, patch: unknown): Promise<SubscriptionRunner> {

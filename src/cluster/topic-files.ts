@@ -6,10 +6,15 @@
  * topic's id, or when they were never part of a topic; always by way of the trash. Directories without
  * metadata are left alone: missing metadata is no order to delete.
  */
-import { TidingsError } from '@tidings/sdk/protocol'
+import { TidingsError, type TopicSettings } from '@tidings/sdk/protocol'
 import type { Random } from '../base/clock.ts'
 import { type Disk, errorCode, isMissing } from '../base/disk.ts'
-import { PARTITIONS_DIRECTORY, partitionDirectory } from '../partition/partition.ts'
+import {
+  LogPartition,
+  PARTITIONS_DIRECTORY,
+  type PartitionEnvironment,
+  partitionDirectory,
+} from '../partition/partition.ts'
 
 const TRASH_DIRECTORY = 'trash'
 
@@ -43,8 +48,34 @@ export class TopicFiles {
     )
   }
 
+  /** Makes the partitions from this number on, all of them or none. */
+  async createPartitions(
+    environment: PartitionEnvironment,
+    topicId: string,
+    from: number,
+    settings: TopicSettings,
+  ): Promise<LogPartition[]> {
+    const partitions: LogPartition[] = []
+    if (from < settings.partitions && environment.space.full) {
+      throw new TidingsError('storage_full', 'the disk is full: there is no room for more partitions')
+    }
+    let number = from
+    try {
+      for (; number < settings.partitions; number++) {
+        await this.#discard(topicId, number)
+        partitions.push(await LogPartition.create(environment, topicId, number, settings))
+      }
+    } catch (error) {
+      // Nobody knows of them yet, and whoever tries again on a full disk must not fill it further.
+      for (const partition of partitions) await partition.close()
+      for (; number >= from; number--) await this.#discard(topicId, number)
+      throw error
+    }
+    return partitions
+  }
+
   /** Removes what an unfinished creation or growth of the topic left in place of this partition. */
-  async discard(topicId: string, partition: number): Promise<void> {
+  async #discard(topicId: string, partition: number): Promise<void> {
     const directory = partitionDirectory(topicId, partition)
     try {
       await this.#disk.list(directory)

@@ -3,7 +3,6 @@
  * log of its subscriptions' acknowledgements. It owns both logs and their commit queues; who reads
  * it (subscriptions, HTTP) sees committed batches only.
  */
-import type { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
 import { type Disk, isFull, parentOf } from '../base/disk.ts'
 import type { Latch } from '../base/latch.ts'
@@ -15,7 +14,8 @@ import { Log, type SegmentInfo } from '../log/log.ts'
 import type { OpenSegments } from '../log/open-segments.ts'
 import type { RecordBatch } from '../log/record-batch.ts'
 import type { RetentionPolicy } from '../log/retention.ts'
-import { type CommitEntry, type CommitQueue, GroupCommit, type Records } from './commit-queue.ts'
+import { Append, type AppendListener } from './append.ts'
+import { type CommitQueue, GroupCommit, type Records } from './commit-queue.ts'
 
 /** What readers and subscriptions may ask of a partition. */
 export interface Partition {
@@ -56,6 +56,8 @@ export interface Partition {
   trimCursorLog(before: number): Promise<void>
   /** Bytes of the subscription log: when to write states anew. */
   readonly cursorLogBytes: number
+  /** By how much the subscription log grows, at least, before it is written anew; null: as much as is sensible. */
+  readonly cursorGrowthBytes: number | null
 }
 
 /** What all partitions of a broker share. */
@@ -71,6 +73,8 @@ export interface PartitionEnvironment {
   /** Bytes that may wait for a partition's disk before publishers are told to slow down. */
   maxQueuedBytes: number
   leaderEpoch: number
+  /** How soon subscription logs roll and are written anew; small where that is to happen often. */
+  cursorLog?: { segmentBytes: number; growthBytes: number }
 }
 
 export interface PartitionSettings {
@@ -97,6 +101,7 @@ export class LogPartition implements Partition {
   readonly number: number
   readonly epoch: number
   readonly cursorQueue: CommitQueue
+  readonly cursorGrowthBytes: number | null
   readonly #settings: PartitionSettings
   readonly #environment: PartitionEnvironment
   readonly #data: Log
@@ -147,6 +152,7 @@ export class LogPartition implements Partition {
       onSettled: nothing,
     })
     this.cursorQueue = this.#cursorQueue
+    this.cursorGrowthBytes = environment.cursorLog?.growthBytes ?? null
   }
 
   /** A new partition; all its names are on stable storage when it resolves, before metadata says that it exists. */
@@ -338,43 +344,6 @@ export class LogPartition implements Partition {
   }
 }
 
-/** Who hears what became of an append. */
-export interface AppendListener {
-  /** As durable as the topic promises. */
-  committed(baseOffset: number, timestamp: number): void
-  failed(error: TidingsError): void
-}
-
-class Append implements CommitEntry {
-  readonly size: number
-  readonly #records: Records
-  readonly #listener: AppendListener
-  readonly #buffered: boolean
-
-  constructor(records: Records, listener: AppendListener, buffered: boolean) {
-    this.size = records.bytes.length
-    this.#records = records
-    this.#listener = listener
-    this.#buffered = buffered
-  }
-
-  take(): Records {
-    return this.#records
-  }
-
-  written(baseOffset: number, timestamp: number): void {
-    if (this.#buffered) this.#listener.committed(baseOffset, timestamp)
-  }
-
-  durable(baseOffset: number, timestamp: number): void {
-    if (!this.#buffered) this.#listener.committed(baseOffset, timestamp)
-  }
-
-  failed(error: TidingsError): void {
-    this.#listener.failed(error)
-  }
-}
-
 function logOptions(
   environment: PartitionEnvironment,
   topicId: string,
@@ -392,5 +361,8 @@ function logOptions(
     cache: new BatchCache(cacheBudget),
     openSegments,
   })
-  return [log('data', settings.segmentBytes), log('cursors', CURSOR_SEGMENT_BYTES)]
+  return [
+    log('data', settings.segmentBytes),
+    log('cursors', environment.cursorLog?.segmentBytes ?? CURSOR_SEGMENT_BYTES),
+  ]
 }

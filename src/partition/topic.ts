@@ -14,10 +14,11 @@ import {
 } from '@tidings/sdk/protocol'
 import type { Clock, Random } from '../base/clock.ts'
 import { HAS_EXPIRY, HAS_IDEMPOTENCY_KEYS } from '../log/record-batch.ts'
+import type { AppendListener } from './append.ts'
 import { type BatchDone, BatchPublish, Part, type PublishDone, receiptOf } from './batch-publish.ts'
 import type { Records } from './commit-queue.ts'
 import { type FirstPublish, IdempotencyWindow } from './idempotency-window.ts'
-import type { AppendListener, LogPartition, Partition } from './partition.ts'
+import type { LogPartition, Partition } from './partition.ts'
 
 /** A message to publish, checked against LIMITS by whoever made it. */
 export interface PublishInput {

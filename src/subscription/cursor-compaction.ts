@@ -25,12 +25,15 @@ export class Compaction {
   readonly #logger: Logger
   #round: Round | null = null
   #rounds = 0
+  readonly #growthBytes: number
   /** Size of the log at which the next round begins. */
-  #dueBytes = GROWTH_BYTES
+  #dueBytes: number
 
   constructor(partition: Partition, logger: Logger) {
     this.#partition = partition
     this.#logger = logger
+    this.#growthBytes = partition.cursorGrowthBytes ?? GROWTH_BYTES
+    this.#dueBytes = this.#growthBytes
   }
 
   /** Marks a whole state that is encoded now: one from before the round does not count in it. */
@@ -73,7 +76,7 @@ export class Compaction {
     this.#round = null
     const settled = (): void => {
       const { cursorLogBytes } = this.#partition
-      this.#dueBytes = cursorLogBytes + Math.max(GROWTH_BYTES, GROWTH_FACTOR * round.bytes)
+      this.#dueBytes = cursorLogBytes + Math.max(this.#growthBytes, GROWTH_FACTOR * round.bytes)
     }
     if (round.before === Number.POSITIVE_INFINITY) return settled()
     this.#partition.trimCursorLog(round.before).then(settled, (error: unknown) => {

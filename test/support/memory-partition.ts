@@ -11,6 +11,7 @@ import type { Partition } from '../../src/partition/partition.ts'
 
 interface Placed {
   entry: CommitEntry
+  urgency: Urgency
   offset: number
 }
 
@@ -20,6 +21,8 @@ export class MemoryQueue implements CommitQueue {
   /** Entries are written and synced in the next turn, as their urgency asks; else `write` and `sync` do it. */
   isAutomatic = true
   readonly batches: RecordBatch[] = []
+  /** Of each entry that had something to write: what it waits for. */
+  readonly urgencies: Urgency[] = []
   nextOffset = 0
   durableOffset = 0
   readonly #clock: Clock
@@ -48,21 +51,22 @@ export class MemoryQueue implements CommitQueue {
     if (!this.isAutomatic || this.#queued.length > 1) return
     this.#clock.soon(() => {
       if (!this.isAutomatic) return
-      const isWaitedFor = this.#queued.some((queued) => queued.urgency === 'durable')
       this.write()
-      if (isWaitedFor) this.sync()
+      // As the real queue does: what counts is who wrote, not who was queued.
+      if (this.#unsynced.some(({ urgency }) => urgency === 'durable')) this.sync()
     })
   }
 
   write(): void {
     const group = this.#queued.splice(0)
     const placed: Placed[] = []
-    for (const { entry } of group) {
+    for (const { entry, urgency } of group) {
       const records = entry.take()
       if (!records) continue
       if (records.bytes.length > entry.size) throw new Error('an entry grew beyond its size')
       this.batches.push(batchOf([records.bytes], this.nextOffset, records.count, this.#clock.now(), 0))
-      placed.push({ entry, offset: this.nextOffset })
+      placed.push({ entry, urgency, offset: this.nextOffset })
+      this.urgencies.push(urgency)
       this.nextOffset += records.count
     }
     this.#unsynced.push(...placed)
@@ -114,6 +118,7 @@ export class MemoryPartition implements Partition {
   loads: number[] = []
   loadError: Error | null = null
   cursorLogBytes = 0
+  readonly cursorGrowthBytes = null
   readonly trims: number[] = []
   readonly cursorQueue: MemoryQueue
   readonly #clock: Clock

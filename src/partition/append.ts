@@ -1,0 +1,43 @@
+/**
+ * Messages on their way into a partition's log: one entry of its commit queue, which tells its listener
+ * once what became of it, at the moment that the topic's durability names. Made by partition.ts.
+ */
+import type { TidingsError } from '@tidings/sdk/protocol'
+import type { CommitEntry, Records } from './commit-queue.ts'
+
+/** Who hears what became of an append. */
+export interface AppendListener {
+  /** As durable as the topic promises. */
+  committed(baseOffset: number, timestamp: number): void
+  failed(error: TidingsError): void
+}
+
+export class Append implements CommitEntry {
+  readonly size: number
+  readonly #records: Records
+  readonly #listener: AppendListener
+  readonly #buffered: boolean
+
+  constructor(records: Records, listener: AppendListener, buffered: boolean) {
+    this.size = records.bytes.length
+    this.#records = records
+    this.#listener = listener
+    this.#buffered = buffered
+  }
+
+  take(): Records {
+    return this.#records
+  }
+
+  written(baseOffset: number, timestamp: number): void {
+    if (this.#buffered) this.#listener.committed(baseOffset, timestamp)
+  }
+
+  durable(baseOffset: number, timestamp: number): void {
+    if (!this.#buffered) this.#listener.committed(baseOffset, timestamp)
+  }
+
+  failed(error: TidingsError): void {
+    this.#listener.failed(error)
+  }
+}
