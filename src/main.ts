@@ -12,7 +12,7 @@ import { makeDataDirectory, nodeDisk } from './base/node-disk.ts'
 import { Broker } from './broker.ts'
 import { parseCommandLine } from './cli.ts'
 import { Catalog } from './cluster/catalog.ts'
-import { openSqliteCoordinator, StoreError } from './cluster/sqlite-coordinator.ts'
+import { openSqliteCoordinator, STORE_FILE, StoreError } from './cluster/sqlite-coordinator.ts'
 import type { Config } from './config.ts'
 import { CorruptionError } from './log/log-recovery.ts'
 import { type VerifiedLog, verifyAll } from './log/verify.ts'
@@ -75,6 +75,7 @@ function stopOnSignal(broker: Broker, logger: ReturnType<typeof createLogger>): 
 async function verify(dataDir: string): Promise<void> {
   const disk = nodeDisk(dataDir)
   const latch = new Latch((cause) => fail(EXIT.cannotRun, cause.message))
+  if (!(await disk.list('')).includes(STORE_FILE)) fail(EXIT.cannotRun, `${dataDir} holds no data of tidings`)
   // The store is the lock of the directory: a running broker's files would be judged in the middle of a write.
   const ports = { disk, clock: systemClock, random: systemRandom, latch }
   const { coordinator } = await openSqliteCoordinator({ ...ports, directory: dataDir })

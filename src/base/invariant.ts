@@ -11,7 +11,3 @@ export class InvariantError extends Error {
 export function assert(condition: unknown, what: string): asserts condition {
   if (!condition) throw new InvariantError(what)
 }
-
-export function unreachable(value: never): never {
-  throw new InvariantError(`unexpected ${JSON.stringify(value)}`)
-}

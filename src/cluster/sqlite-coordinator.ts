@@ -17,7 +17,7 @@ import type { Latch } from '../base/latch.ts'
 import type { Change, Entry } from './coordinator.ts'
 import { type Journal, MemoryCoordinator, type StoreContent } from './memory-coordinator.ts'
 
-const STORE_FILE = 'coordinator.sqlite'
+export const STORE_FILE = 'coordinator.sqlite'
 const SCHEMA_VERSION = 1
 /** "Tdng": tells our databases from others'. */
 const APPLICATION_ID = 0x54646e67

@@ -12,7 +12,7 @@ import { partitionTag } from '../../src/log/format.ts'
 import type { LogOptions } from '../../src/log/log.ts'
 import { OpenSegments } from '../../src/log/open-segments.ts'
 import { BATCH_HEADER_BYTES, RecordBatch, stampBatch } from '../../src/log/record-batch.ts'
-import type { PartitionEnvironment, PartitionSettings } from '../../src/partition/partition.ts'
+import type { PartitionEnvironment } from '../../src/partition/partition.ts'
 import { SimClock } from './sim-clock.ts'
 
 export const TAG: number = partitionTag('topic', 0, 'data')
@@ -84,11 +84,6 @@ export async function environment(
     poison,
     ...patch,
   }
-}
-
-export function partitionSettings(patch: Partial<PartitionSettings> = {}): PartitionSettings {
-  const { retention, durability } = TOPIC_DEFAULTS
-  return { segmentBytes: 4096, durability, retention, ...patch }
 }
 
 export function topicSettings(patch: Partial<TopicSettings> = {}): TopicSettings {
