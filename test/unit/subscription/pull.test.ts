@@ -32,6 +32,22 @@ describe('a pull', () => {
     )
   })
 
+  it('never gets more than its maximum, though its parts arrive at different times', async () => {
+    const rig = await SubscriptionRig.open({}, { partitions: 2 })
+    const [quick, slow] = [rig.partitions[0]!, rig.partitions[1]!]
+    quick.publish(2)
+    slow.publish(2)
+    slow.cursorQueue.isAutomatic = false
+    const pull = pulling(rig, 4, 1000)
+    await rig.rest()
+    quick.publish(10)
+    await rig.rest()
+    expect(pull.outcome).toBe('waits')
+    await slow.cursorQueue.flush()
+    await rig.rest()
+    expect(pull.outcome).toHaveLength(4)
+  })
+
   it('gets what lies on the disk though it does not wait', async () => {
     const rig = await SubscriptionRig.open()
     rig.partition.isCold = true

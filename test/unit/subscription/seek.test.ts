@@ -49,6 +49,25 @@ describe('seek', () => {
     expect(consumer.take()).toEqual(messages(0, 3, 5))
   })
 
+  it('starts attempts anew, also of a redelivery that was on its way', async () => {
+    const rig = await SubscriptionRig.open()
+    const consumer = new FakeConsumer('a')
+    const attachment = rig.subscription.attach(consumer)
+    rig.partition.publish(2)
+    await rig.rest()
+    consumer.take()
+    rig.partition.cursorQueue.isAutomatic = false
+    attachment.nack(ids(0, 0, 1), 0)
+    await rig.rest()
+    const sought = rig.subscription.seek('earliest')
+    await rig.rest()
+    rig.partition.cursorQueue.isAutomatic = true
+    await rig.partition.cursorQueue.flush()
+    await sought
+    await rig.rest()
+    expect(consumer.take()).toEqual(messages(0, 0, 2, 1))
+  })
+
   it('is durable before it resolves', async () => {
     const rig = await SubscriptionRig.open()
     rig.partition.publish(5)
