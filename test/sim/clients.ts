@@ -48,17 +48,20 @@ export class Publisher {
   #next(): Published {
     const value = `v${this.#sequence++}.${'x'.repeat(this.#random.integer(this.#random.chance(0.05) ? 3000 : 120))}`
     const key = this.#random.chance(0.5) ? `k${this.#sequence}` : null
-    return this.#witness.attempt(value, key)
+    const published = this.#witness.attempt(value, key)
+    published.expires = this.#random.chance(0.1)
+    return published
   }
 
   #send(topic: Topic, life: Life, published: Published[]): void {
     const inputs = published.map((one) => this.#input(one, topic))
     for (const one of published) one.outcome = 'pending'
+    const { generation } = this.#witness
     const settle = (
       error: TidingsError | null,
       receipts?: readonly { partition: number; offset: number; duplicate?: true }[],
     ): void => {
-      if (life.state === 'over') return
+      if (life.state === 'over' || this.#witness.generation !== generation) return
       if (life.state === 'failed' && !error)
         throw this.#witness.violated('S-LATCH', 'a publish was answered after the disk had failed')
       if (error) {
@@ -78,7 +81,7 @@ export class Publisher {
     else topic.publishAll(inputs, settle)
   }
 
-  #input({ value, idempotencyKey }: Published, topic: Topic): PublishInput {
+  #input({ value, idempotencyKey, expires }: Published, topic: Topic): PublishInput {
     return {
       key: null,
       value: Buffer.from(value, 'latin1'),
@@ -87,7 +90,7 @@ export class Publisher {
       idempotencyKey: idempotencyKey === null ? null : Buffer.from(idempotencyKey),
       partition:
         idempotencyKey === null && this.#random.chance(0.2) ? this.#random.integer(topic.partitions.length) : null,
-      ttlMs: null,
+      ttlMs: expires ? 1 + this.#random.integer(2000) : null,
       valueChecked: true,
     }
   }

@@ -85,6 +85,8 @@ export class Machine {
           cacheBudget: new CacheBudget(8192),
           openSegments: new OpenSegments(2, (error) => latch.trip(error)),
           maxQueuedBytes: 8 * 1_048_576,
+          // Rolls after every few records (what one entry may hold is kept free), and is written anew soon.
+          cursorLog: { segmentBytes: 262_224 + 4000, growthBytes: 8000 },
         },
       })
       await life.host.open()

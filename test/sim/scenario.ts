@@ -4,6 +4,7 @@
  * The same seed gives the same run: see `trace`.
  */
 import { createHash } from 'node:crypto'
+import { TidingsError } from '@tidings/sdk/protocol'
 import type { Disk } from '../../src/base/disk.ts'
 import { CorruptionError } from '../../src/log/log-recovery.ts'
 import { type Finding, verifyAll } from '../../src/log/verify.ts'
@@ -55,10 +56,15 @@ export class Scenario {
   readonly #steps: number
   readonly #seats: Map<string, Seat> = new Map()
   readonly #faults: readonly string[]
-  readonly #partitions: number
+  #partitions: number
   readonly #retention: object
   #consumers = 0
   #exists = false
+  /** Deletions that were asked for; whether they happened nobody knows before they are asked for again. */
+  #topicIsDoomed = false
+  readonly #doomed: Set<string> = new Set()
+  readonly #isBuffered: boolean
+  #wallMs = 0
 
   constructor({ seed, steps = 350, onLine, wrapDisk }: ScenarioOptions) {
     this.#random = new SimRandom(seed)
@@ -68,7 +74,10 @@ export class Scenario {
     const random = this.#random.split('scenario')
     // A quarter of the runs is quiet, the others draw some of the faults.
     const all = ['crash process', 'crash power', 'sync', 'write', 'room', 'full']
-    this.#faults = random.chance(0.25) ? [] : all.filter(() => random.chance(0.5))
+    this.#isBuffered = random.chance(0.15)
+    const drawn = random.chance(0.25) ? [] : all.filter(() => random.chance(0.5))
+    // What is only buffered may be gone after a power cut, so that nothing would be left to hold it to.
+    this.#faults = this.#isBuffered ? drawn.filter((fault) => fault !== 'crash power') : drawn
     this.#partitions = 1 + random.integer(2)
     this.#retention = random.chance(0.3) ? { maxBytes: 5000 } : {}
     const journal = (line: string): void => this.#note(line)
@@ -113,11 +122,18 @@ export class Scenario {
     if (life.failure instanceof CorruptionError)
       throw this.#witness.violated('S-TORN', `refused to start: ${life.failure.message}`)
     this.#witness.count('failed')
-    await this.#crashAs(random.chance(0.3) ? 'power' : 'process')
+    await this.#crashAs(!this.#isBuffered && random.chance(0.3) ? 'power' : 'process')
   }
 
   async #crash(random: SimRandom): Promise<void> {
     const kinds = (['process', 'power'] as const).filter((kind) => this.#faults.includes(`crash ${kind}`))
+    const { life } = this.#machine
+    if (life?.state === 'serving' && random.chance(0.15)) {
+      this.#witness.count('orderly end')
+      this.#note('orderly end')
+      await this.#whileStepping(life, () => life.host.close())
+      return this.#crashAs(this.#isBuffered || random.chance(0.5) ? 'process' : 'power')
+    }
     if (kinds.length === 0) return
     if (random.chance(0.3)) this.#machine.performUntold()
     await this.#crashAs(random.pick(kinds))
@@ -137,9 +153,17 @@ export class Scenario {
 
   #fault(random: SimRandom): void {
     const { disk } = this.#machine
-    const fault = random.pick(['sync', 'write', 'room', 'full', 'space'])
+    const fault = random.pick(['sync', 'write', 'room', 'full', 'space', 'wall'])
     if (fault === 'space') {
       disk.capacityBytes = 2 ** 40
+      return
+    }
+    if (fault === 'wall') {
+      // Never so far that a key leaves its window or a delay outlasts the drain.
+      const to = random.integer(60_000) - 30_000
+      this.#machine.clock.jumpWall(to - this.#wallMs)
+      this.#wallMs = to
+      this.#witness.count('wall jump')
       return
     }
     if (!this.#faults.includes(fault)) return
@@ -154,12 +178,13 @@ export class Scenario {
   }
 
   async #act(life: Life, random: SimRandom): Promise<void> {
-    if (!this.#exists || this.#seats.size === 0) {
+    if (!this.#exists || this.#seats.size < TYPES.length) {
       await this.#prepare(life)
       return
     }
     const topic = this.#topic(life)
     if (!topic) return
+    if (random.chance(0.012)) return this.#administer(life, random)
     const action = random.pick([
       'publish',
       'publish',
@@ -187,11 +212,16 @@ export class Scenario {
       segmentBytes: 4096,
       deduplicationWindowMs: 10_000_000,
       retention: this.#retention,
+      durability: this.#isBuffered ? 'buffered' : 'fsync',
     }
     await this.#whileStepping(life, async () => {
+      if (this.#topicIsDoomed) await gone(life.host.deleteTopic(TOPIC))
+      this.#topicIsDoomed = false
       await life.host.putTopic(TOPIC, settings)
       this.#exists = true
-      for (const type of TYPES) {
+      for (const type of TYPES.filter((name) => !this.#seats.has(name))) {
+        if (this.#doomed.has(type)) await gone(life.host.deleteSubscription(TOPIC, type))
+        this.#doomed.delete(type)
         const patch = {
           type,
           start: 'earliest',
@@ -209,6 +239,39 @@ export class Scenario {
         })
       }
     })
+  }
+
+  /** Deletes the topic or a subscription, or lets the topic grow; some of it is cut short by a crash. */
+  async #administer(life: Life, random: SimRandom): Promise<void> {
+    const what = random.pick(['delete topic', 'delete subscription', 'delete subscription', 'grow', 'grow'])
+    const limit = this.#faults.includes('crash process') && random.chance(0.4) ? random.integer(30) : 5000
+    this.#note(what)
+    this.#witness.count(what)
+    if (what === 'grow') {
+      if (this.#partitions >= 4) return
+      this.#partitions += 1
+      const partitions = this.#partitions
+      return this.#cutShort(life, async () => void (await life.host.putTopic(TOPIC, { partitions })), limit)
+    }
+    const names = what === 'delete topic' ? [...this.#seats.keys()] : [random.pick([...this.#seats.keys()])]
+    for (const name of names) {
+      for (const consumer of this.#seats.get(name)!.consumers) consumer.detach()
+      this.#seats.delete(name)
+    }
+    if (what === 'delete subscription') {
+      this.#doomed.add(names[0]!)
+      return this.#cutShort(life, () => life.host.deleteSubscription(TOPIC, names[0]!), limit)
+    }
+    this.#exists = false
+    this.#topicIsDoomed = true
+    this.#doomed.clear()
+    this.#witness.forget()
+    return this.#cutShort(life, () => life.host.deleteTopic(TOPIC), limit)
+  }
+
+  async #cutShort(life: Life, task: () => Promise<void>, limit: number): Promise<void> {
+    const ended = await this.#whileStepping(life, task, limit)
+    if (!ended && life.state === 'serving') await this.#crashAs('process')
   }
 
   #topic(life: Life): Topic | null {
@@ -285,7 +348,7 @@ export class Scenario {
     const files = disk.files().filter((path) => path.includes(`-${partition}/data/`) && path.endsWith('.log'))
     const found = files.some((path) => disk.durableContent(path)?.includes(value, 0, 'latin1'))
     const isRetained = 'maxBytes' in this.#retention
-    if (!found && !isRetained)
+    if (!found && !isRetained && !this.#isBuffered)
       throw this.#witness.violated('S-BARRIER', `${partition}:${offset} was answered before it was durable`)
   }
 
@@ -297,7 +360,7 @@ export class Scenario {
   }
 
   /** Drives the machine until the task has ended, or the life has. */
-  async #whileStepping(life: Life, task: () => Promise<void>): Promise<void> {
+  async #whileStepping(life: Life, task: () => Promise<void>, limit = 5000): Promise<boolean> {
     let isOver = false
     const ended = task().then(
       () => {
@@ -309,11 +372,12 @@ export class Scenario {
       },
     )
     await settle()
-    for (let step = 0; !isOver && life.state === 'serving' && step < 5000; step++) {
+    for (let step = 0; !isOver && life.state === 'serving' && step < limit; step++) {
       if (!(await this.#machine.stepDisk()) && !(await this.#machine.stepClock(false)))
         await this.#machine.stepClock(true)
     }
     if (isOver) await ended
+    return isOver
   }
 
   /** No more faults: a broker that is down comes up, and everything that is missing is made. */
@@ -377,12 +441,22 @@ export class Scenario {
       }
     })
     this.#check()
-    const { id } = this.#topic(life)!
+    const { id, partitions } = this.#topic(life)!
+    const trimmed = partitions.some(({ number }) => {
+      const logs = this.#machine.disk.files().filter((path) => path.startsWith(`partitions/${id}-${number}/cursors/`))
+      return !logs.some((path) => path.endsWith('/00000000000000000000.log'))
+    })
+    if (trimmed) this.#witness.count('cursor log trimmed')
+    const count = partitions.length
     await this.#whileStepping(life, () => life.host.close())
     const disk = this.#machine.disk.mount()
     let findings: Finding[] = []
     await this.#whileStepping({ ...life, state: 'serving' }, async () => {
-      const { logs } = await verifyAll(disk, PARTITIONS_DIRECTORY, (topicId) => topicId === id)
+      const { logs } = await verifyAll(
+        disk,
+        PARTITIONS_DIRECTORY,
+        (topicId, partition) => topicId === id && partition < count,
+      )
       findings = logs.flatMap((log) => log.findings)
     })
     const [first] = findings
@@ -392,5 +466,14 @@ export class Scenario {
   #note(line: string): void {
     this.#hash.update(line).update('\n')
     this.#onLine?.(line)
+  }
+}
+
+/** A deletion asked for again may find nothing to delete. */
+async function gone(deletion: Promise<void>): Promise<void> {
+  try {
+    await deletion
+  } catch (error) {
+    if (!TidingsError.is(error) || !['topic_not_found', 'subscription_not_found'].includes(error.code)) throw error
   }
 }

@@ -1,0 +1,70 @@
+import { describe, expect, it } from 'vitest'
+import type { Disk, DiskFile } from '../../src/base/disk.ts'
+import { Scenario } from './scenario.ts'
+import { Violation } from './witness.ts'
+
+/** Seeds in which a bug must have shown. */
+const SEEDS_MAX = 40
+
+type Bend = (file: DiskFile, path: string) => Partial<DiskFile>
+
+/** A disk whose files do some things differently. */
+function bent(bend: Bend, directories: Partial<Disk> = {}): (disk: Disk) => Disk {
+  return (disk) => ({
+    ...disk,
+    ...directories,
+    open: async (path, mode) => {
+      const file = await disk.open(path, mode)
+      return { ...file, ...bend(file, path) }
+    },
+  })
+}
+
+const isData = (path: string): boolean => path.includes('/data/') && path.endsWith('.log')
+const isCursors = (path: string): boolean => path.includes('/cursors/') && path.endsWith('.log')
+const nothing = async (): Promise<void> => undefined
+
+/** Deliberate bugs between the broker and its disk: each one breaks a promise that the scenario watches. */
+const ZOO: Record<string, (disk: Disk) => Disk> = {
+  'a sync of messages that lies': bent((_, path) => (isData(path) ? { sync: nothing } : {})),
+  'a sync of acknowledgements that lies': bent((_, path) => (isCursors(path) ? { sync: nothing } : {})),
+  'a sync of directories that lies': bent(() => ({}), { syncDirectory: nothing }),
+  'a write that drops its last sector': bent((file, path) => ({
+    write: (position, bytes) =>
+      file.write(position, isData(path) && bytes.length > 512 ? bytes.subarray(0, bytes.length - 512) : bytes),
+  })),
+  'a write that is never made': bent((file, path) => ({
+    write: (position, bytes) => (isData(path) && position > 1000 ? nothing() : file.write(position, bytes)),
+  })),
+  'a write that lands a sector further on': bent((file, path) => ({
+    write: (position, bytes) => file.write(isCursors(path) && position > 64 ? position + 512 : position, bytes),
+  })),
+  'a truncation that does nothing': bent(() => ({ truncate: nothing })),
+  'a read that gives zeros for what was written': bent((file, path) => ({
+    read: async (position, length) => {
+      const bytes = await file.read(position, length)
+      return isData(path) && position > 64 ? Buffer.alloc(bytes.length) : bytes
+    },
+  })),
+  'a read that ends early': bent((file, path) => ({
+    read: (position, length) => file.read(position, isData(path) ? Math.min(length, 700) : length),
+  })),
+  'a failed sync that is called a success': bent((file) => ({ sync: () => file.sync().catch(() => undefined) })),
+}
+
+describe('the bug zoo', () => {
+  for (const [bug, wrapDisk] of Object.entries(ZOO)) {
+    it(`catches ${bug}`, async () => {
+      let caught: { seed: number; what: string } | null = null
+      for (let seed = 1; seed <= SEEDS_MAX && !caught; seed++) {
+        try {
+          await new Scenario({ seed, wrapDisk }).run()
+        } catch (error) {
+          caught = { seed, what: error instanceof Violation ? error.message : String(error) }
+        }
+      }
+      console.log(`${bug}: ${caught ? `seed ${caught.seed}: ${caught.what.slice(0, 110)}` : 'not caught'}`)
+      expect(caught, `not caught within ${SEEDS_MAX} seeds`).not.toBeNull()
+    })
+  }
+})
