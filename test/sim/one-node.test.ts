@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { Scenario } from './scenario.ts'
 
 /** More seeds, or one, by the environment: SIM_SEEDS=20000 SIM_FIRST_SEED=1 npm run test:sim */
-const SEEDS = Number(process.env['SIM_SEEDS'] ?? 500)
+const SEEDS = Number(process.env['SIM_SEEDS'] ?? 1000)
 const FIRST_SEED = Number(process.env['SIM_FIRST_SEED'] ?? 1)
 
 describe('one broker under seeded faults', () => {
