@@ -70,6 +70,12 @@ export function isFull(error: unknown): boolean {
   return code === 'ENOSPC' || code === 'EDQUOT'
 }
 
+/** No handle was to be had: nothing was changed, and some may come free. */
+export function isOutOfHandles(error: unknown): boolean {
+  const code = errorCode(error)
+  return code === 'EMFILE' || code === 'ENFILE'
+}
+
 export function isMissing(error: unknown): boolean {
   return errorCode(error) === 'ENOENT'
 }

@@ -4,11 +4,11 @@
  * From then on every change is refused here with the first cause, so that nothing is ever synced
  * again on a file whose sync failed (S-LATCH). A full disk is no such error while writing; while syncing it is.
  */
-import { type Disk, type DiskFile, errorCode, isFull } from './disk.ts'
+import { type Disk, type DiskFile, errorCode, isFull, isOutOfHandles } from './disk.ts'
 import type { Latch } from './latch.ts'
 
-/** What a name that exists already, or does not, or a lack of handles means: nothing was changed. */
-const HARMLESS = new Set(['ENOENT', 'EEXIST', 'EISDIR', 'ENOTDIR', 'ENOTEMPTY', 'EACCES', 'EPERM', 'EMFILE', 'ENFILE'])
+/** What a name that exists already, or does not, means: nothing was changed. */
+const HARMLESS = new Set(['ENOENT', 'EEXIST', 'EISDIR', 'ENOTDIR', 'ENOTEMPTY', 'EACCES', 'EPERM'])
 
 export function latchedDisk(disk: Disk, latch: Latch): Disk {
   const guard = async <T>(change: () => Promise<T>, isHarmless: (error: unknown) => boolean): Promise<T> => {
@@ -38,7 +38,7 @@ export function latchedDisk(disk: Disk, latch: Latch): Disk {
 }
 
 function leavesNoDoubt(error: unknown): boolean {
-  return isFull(error) || HARMLESS.has(errorCode(error) ?? '')
+  return isFull(error) || isOutOfHandles(error) || HARMLESS.has(errorCode(error) ?? '')
 }
 
 function guardFile(

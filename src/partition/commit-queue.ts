@@ -9,7 +9,7 @@
  */
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock, Timer } from '../base/clock.ts'
-import { isFull } from '../base/disk.ts'
+import { isFull, isOutOfHandles } from '../base/disk.ts'
 import { assert } from '../base/invariant.ts'
 import type { Latch } from '../base/latch.ts'
 import type { SpaceGuard } from '../base/space-guard.ts'
@@ -79,6 +79,9 @@ const GROUP_BYTES = 4 * 1_048_576
 /** A batch is closed here: small enough that a reader of one record does not drag in megabytes. */
 const BATCH_BYTES = 262_144
 
+/** What an entry takes in memory while it waits, beyond its records: tiny messages count for what they cost. */
+const ENTRY_BYTES = 512
+
 interface Placed {
   entry: CommitEntry
   urgency: Urgency
@@ -134,7 +137,7 @@ export class GroupCommit implements CommitQueue {
   submit(entry: CommitEntry, urgency: Urgency): void {
     this.admit(entry.size)
     this.#queue.push({ entry, urgency })
-    this.#queuedBytes += entry.size
+    this.#queuedBytes += entry.size + ENTRY_BYTES
     if (urgency === 'written') this.#writeWanted = true
     if (this.#kicked) return
     this.#kicked = true
@@ -242,12 +245,13 @@ export class GroupCommit implements CommitQueue {
     try {
       await this.#log.prepare(first.entry.size + BATCH_HEADER_BYTES)
     } catch (error) {
-      if (!isFull(error)) throw error
-      this.#options.space.ranOut()
+      if (!isFull(error) && !isOutOfHandles(error)) throw error
+      if (isFull(error)) this.#options.space.ranOut()
+      const failure = isFull(error) ? storageFull() : outOfHandles()
       const failing = this.#queue.splice(0)
       this.#queuedBytes = 0
       this.#writeWanted = false
-      for (const { entry } of failing) entry.failed(storageFull())
+      for (const { entry } of failing) entry.failed(failure)
       return null
     }
     const limit = Math.min(this.#log.room, GROUP_BYTES)
@@ -262,7 +266,7 @@ export class GroupCommit implements CommitQueue {
     const entries = taken === this.#queue.length ? this.#queue : this.#queue.slice(0, taken)
     this.#queue = taken === this.#queue.length ? [] : this.#queue.slice(taken)
     if (this.#queue.length === 0) this.#writeWanted = false
-    for (const { entry } of entries) this.#queuedBytes -= entry.size
+    for (const { entry } of entries) this.#queuedBytes -= entry.size + ENTRY_BYTES
     return this.#build(entries)
   }
 
@@ -355,4 +359,11 @@ export class GroupCommit implements CommitQueue {
 
 function storageFull(): TidingsError {
   return new TidingsError('storage_full', 'the disk is full: free some space or shorten retention, then try again')
+}
+
+function outOfHandles(): TidingsError {
+  return new TidingsError(
+    'overloaded',
+    'the broker has no file handle left: close connections or raise the limit (ulimit -n)',
+  )
 }

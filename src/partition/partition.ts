@@ -4,7 +4,7 @@
  * it (subscriptions, HTTP) sees committed batches only.
  */
 import type { Clock } from '../base/clock.ts'
-import { type Disk, isFull, parentOf } from '../base/disk.ts'
+import { type Disk, isFull, isOutOfHandles, parentOf } from '../base/disk.ts'
 import type { Latch } from '../base/latch.ts'
 import type { SpaceGuard } from '../base/space-guard.ts'
 import type { Logger, Metrics } from '../base/telemetry.ts'
@@ -291,8 +291,11 @@ export class LogPartition implements Partition {
         await this.#cursors.checkpoint()
       }
     } catch (error) {
-      if (!isFull(error)) return latch.trip(error)
-      logger.warn({ directory: this.#data.directory }, 'no room on the disk for maintenance: trying again later')
+      if (!isFull(error) && !isOutOfHandles(error)) return latch.trip(error)
+      logger.warn(
+        { directory: this.#data.directory },
+        'no room on the disk, or no handle, for maintenance: trying again later',
+      )
     }
   }
 

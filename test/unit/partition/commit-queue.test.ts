@@ -74,7 +74,7 @@ async function rig(
     space: shared.space,
     usesReserve: false,
     leaderEpoch: 1,
-    maxQueuedBytes: 10_000,
+    maxQueuedBytes: 100_000,
     lazySyncMs: 50,
     onProgress: () => undefined,
     onSettled: () => undefined,
@@ -222,6 +222,23 @@ describe('the commit queue', () => {
     reserved.queue.submit(again, 'durable')
     await reserved.perform('write', 'sync')
     expect(again.events.at(-1)).toBe('durable 0')
+    expect(poison).toEqual([])
+  })
+
+  it('refuses what would need a new segment while there is no handle for one, and goes on when there is', async () => {
+    const { disk, queue, perform, poison } = await rig({ segmentBytes: 4096 })
+    const first = new Entry('x'.repeat(3900))
+    queue.submit(first, 'durable')
+    await perform('write', 'sync')
+    disk.fail({ on: 'create', code: 'EMFILE' })
+    const refused = new Entry('y'.repeat(3900))
+    queue.submit(refused, 'durable')
+    await perform('write', 'sync', 'create')
+    expect(refused.events).toEqual(['failed overloaded'])
+    const again = new Entry('z'.repeat(3900))
+    queue.submit(again, 'durable')
+    await perform('write', 'sync', 'create', 'syncDirectory', 'truncate', 'size', 'close')
+    expect(again.events.at(-1)).toBe('durable 1')
     expect(poison).toEqual([])
   })
 
