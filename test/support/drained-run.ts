@@ -35,9 +35,11 @@ export async function judgeDrained({ url, topic, history, facts, timeoutMs = 60_
 }
 
 export async function recordEnds(url: string, topic: string, history: History): Promise<void> {
+  const id = history.nextId()
+  history.record({ op: 'hw', ph: 'inv', id })
   const { partitionStates } = await callOk('GET', `${url}/v1/topics/${topic}`)
   for (const { partition, highWatermark } of partitionStates as { partition: number; highWatermark: number }[]) {
-    history.record({ op: 'hw', partition, end: highWatermark })
+    history.record({ op: 'hw', ph: 'ok', id, partition, end: highWatermark })
   }
 }
 

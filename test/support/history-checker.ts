@@ -120,17 +120,24 @@ function checkSendOrder(events: readonly HistoryEvent[], report: Report): void {
   }
 }
 
-/** The end of the log never goes back, and nothing is delivered from beyond the last end that was shown. */
+/** An end that is shown lies beyond every end and every delivery that was seen before it was asked for. */
 function checkEnds(events: readonly HistoryEvent[], report: Report): void {
-  const ends = new Map<number, number>()
-  const delivered = new Map<number, number>()
+  const known = new Map<number, number>()
+  const floors = new Map<number, Map<number, number>>()
+  const raise = (partition: number, end: number): void => {
+    known.set(partition, Math.max(known.get(partition) ?? 0, end))
+  }
   for (const event of events) {
-    if (event.op === 'dlv') delivered.set(event.partition, Math.max(delivered.get(event.partition) ?? -1, event.offset))
+    if (event.op === 'dlv') raise(event.partition, event.offset + 1)
     if (event.op !== 'hw') continue
+    if (event.ph === 'inv') {
+      floors.set(event.id, new Map(known))
+      continue
+    }
     const { partition, end } = event
-    const before = Math.max(ends.get(partition) ?? 0, (delivered.get(partition) ?? -1) + 1)
+    const before = floors.get(event.id)?.get(partition) ?? 0
     if (end < before) report.add('HW_BACK', `partition ${partition} ended at ${before} and then at ${end}`)
-    ends.set(partition, Math.max(before, end))
+    raise(partition, end)
   }
 }
 

@@ -22,8 +22,9 @@ export type HistoryEvent = { t: number } & (
   | { op: 'ack'; ph: 'inv' | Completion; id: number; sub: string; session: number; at: readonly At[] }
   | { op: 'nack' | 'release'; sub: string; session: number; at: readonly At[] }
   | { op: 'seek'; sub: string }
-  /** The end of the log as a client was shown it. */
-  | { op: 'hw'; partition: number; end: number }
+  /** The end of the log as a client was shown it, and when it asked. */
+  | { op: 'hw'; ph: 'inv'; id: number }
+  | { op: 'hw'; ph: 'ok'; id: number; partition: number; end: number }
   /** A position and its value read without a subscription. */
   | ({ op: 'read'; value: string; hash: string } & At)
   | { op: 'fault'; kind: string }

@@ -27,8 +27,11 @@ export interface ConsumerOptions {
   /** What identifies a message in the history, and the hash of its bytes. */
   identify: (message: DeliveredFrame) => { value: string; hash: string }
   query?: Readonly<Record<string, string>>
-  /** What to do with a message; `ack` when not given. `keep` leaves it unacknowledged. */
-  decide?: (message: DeliveredFrame) => 'ack' | 'nack' | 'keep'
+  /**
+   * What to do with a message; `ack` when not given. `keep` leaves it unacknowledged; `kept` says how many are
+   * on this connection.
+   */
+  decide?: (message: DeliveredFrame, kept: number) => 'ack' | 'nack' | 'keep'
 }
 
 type Frame =
@@ -49,6 +52,7 @@ export class RecordingConsumer {
   readonly #options: ConsumerOptions
   #socket: WebSocket | undefined
   #session = 0
+  #kept = 0
   #stopped = false
   #toAck: string[] = []
   #flushing = false
@@ -114,6 +118,7 @@ export class RecordingConsumer {
     }
     this.#unconfirmed.clear()
     this.#toAck = []
+    this.#kept = 0
     this.#session = 0
     if (!this.#stopped) this.#retry = setTimeout(() => this.#connect(), 50)
   }
@@ -129,15 +134,16 @@ export class RecordingConsumer {
     const { partition, offset, attempt } = frame
     this.received++
     history.record({ op: 'dlv', sub, session: this.#session, partition, offset, attempt, ...identify(frame) })
-    const decision = decide?.(frame) ?? 'ack'
-    if (decision === 'ack') {
+    const decision = decide?.(frame, this.#kept) ?? 'ack'
+    if (decision === 'keep') this.#kept++
+    else if (decision === 'ack') {
       this.#toAck.push(frame.id)
       if (this.#toAck.length >= ACK_GROUP) this.#flush()
       else if (!this.#flushing) {
         this.#flushing = true
         setImmediate(() => this.#flush())
       }
-    } else if (decision === 'nack') {
+    } else {
       history.record({ op: 'nack', sub, session: this.#session, at: [{ partition, offset }] })
       this.#socket?.send(JSON.stringify({ type: 'nack', ids: [frame.id], delayMs: 0 }))
     }

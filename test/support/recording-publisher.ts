@@ -45,8 +45,11 @@ export class RecordingPublisher {
     await this.#pool.destroy()
   }
 
-  /** One message as the raw body, until it is answered; false when it was refused for good or `stopped` says so. */
-  async publishOne(entry: Entry, stopped: () => boolean = () => false): Promise<boolean> {
+  /**
+   * One message as the raw body, until it is answered; false when `stopped` says so before. With `patienceMs` the
+   * first request is given up so soon that its answer is mostly lost, and its repetition meets what it stored.
+   */
+  async publishOne(entry: Entry, stopped: () => boolean = () => false, patienceMs?: number): Promise<boolean> {
     const body = JSON.stringify(entry.value)
     const headers = {
       'content-type': 'application/json',
@@ -54,7 +57,7 @@ export class RecordingPublisher {
       'tidings-header-n': entry.name,
       ...(entry.key === undefined ? {} : { 'tidings-key': entry.key }),
     }
-    return this.#untilAnswered([entry], 'messages', headers, body, stopped)
+    return this.#untilAnswered([entry], 'messages', headers, body, stopped, patienceMs)
   }
 
   /** A batch as NDJSON, each entry with its own idempotency key, until it is answered. */
@@ -78,13 +81,19 @@ export class RecordingPublisher {
   }
 
   /** One request, no repetition; undefined when no answer came. */
-  async send(path: string, headers: Record<string, string>, body: string): Promise<Answer | undefined> {
+  async send(
+    path: string,
+    headers: Record<string, string>,
+    body: string,
+    signal?: AbortSignal,
+  ): Promise<Answer | undefined> {
     try {
       const answer = await this.#pool.request({
         method: 'POST',
         path: `/v1/topics/${this.#topic}/${path}`,
         headers,
         body,
+        signal: signal ?? null,
       })
       return { status: answer.statusCode, body: (await answer.body.json()) as Record<string, unknown> }
     } catch {
@@ -98,15 +107,17 @@ export class RecordingPublisher {
     headers: Record<string, string>,
     body: string,
     stopped: () => boolean,
+    patienceMs?: number,
   ): Promise<boolean> {
     const hashes = entries.map(({ value }) => hashOf(JSON.stringify(value)))
-    for (;;) {
+    for (let first = true; ; first = false) {
       const ids = entries.map(({ name: value }, i) => {
         const id = this.#history.nextId()
         this.#history.record({ op: 'pub', ph: 'inv', id, value, hash: hashes[i]!, idempotent: true })
         return id
       })
-      const answer = await this.send(path, headers, body)
+      const signal = first && patienceMs !== undefined ? AbortSignal.timeout(patienceMs) : undefined
+      const answer = await this.send(path, headers, body, signal)
       if (answer?.status === 200) {
         const receipts = (answer.body['receipts'] ?? [answer.body]) as Receipt[]
         if (receipts.length !== ids.length) throw new Error(`${ids.length} entries, ${receipts.length} receipts`)
