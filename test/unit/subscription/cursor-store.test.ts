@@ -313,6 +313,7 @@ describe('the cursor store', () => {
     expect(r.partition.trims).toEqual([])
     r.partition.cursorQueue.sync()
     expect(r.partition.trims).toEqual([before])
+    expect(r.partition.cursorQueue.queued).toEqual([])
     const again = await reopened(r.partition, 'power')
     expect(again.cursor('one').state()).toEqual(r.ledger.state())
     expect(again.cursor('two').state()).toEqual({ next: 30, runs: [] })
@@ -322,5 +323,26 @@ describe('the cursor store', () => {
     r.cursor.touch('lazy')
     await r.partition.cursorQueue.flush()
     expect(r.partition.cursorQueue.queued).toEqual([])
+  })
+
+  it('ends a compaction only with the states that were written for it', async () => {
+    const r = await rig()
+    lease(r, 0, 10)
+    r.cursor.touch('lazy')
+    r.cursor.confirm(() => {
+      // Written before the round begins, synced while it is under way.
+      r.ledger.seek(50)
+      r.cursor.touch('lazy')
+      r.partition.cursorQueue.write()
+      r.partition.cursorLogBytes = 9 * 1_048_576
+    })
+    await r.partition.cursorQueue.flush()
+    const before = r.partition.cursorQueue.nextOffset
+    r.partition.cursorQueue.sync()
+    expect(r.partition.trims).toEqual([])
+    await r.partition.cursorQueue.flush()
+    expect(r.partition.trims).toEqual([before])
+    const again = await reopened(r.partition, 'power')
+    expect(again.cursor('one').state()).toEqual({ next: 50, runs: [] })
   })
 })
