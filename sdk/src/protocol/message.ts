@@ -68,11 +68,15 @@ export function valueKind(contentType: string): 'json' | 'text' | 'binary' {
   return media.startsWith('text/') ? 'text' : 'binary'
 }
 
-const TIMESTAMP = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)$/i
+const TIMESTAMP = /^(\d{4}-\d\d-\d\d)T(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)$/i
 
 /** Milliseconds since the epoch of an RFC 3339 time, or null when it is none. */
 export function parseTimestamp(text: string): number | null {
-  if (!TIMESTAMP.test(text)) return null
+  const date = TIMESTAMP.exec(text)?.[1]
+  if (date === undefined) return null
+  // Date.parse rolls a day that its month does not have over into the next month: 30 February is a typing error.
+  const midnight = Date.parse(`${date}T00:00:00Z`)
+  if (Number.isNaN(midnight) || !new Date(midnight).toISOString().startsWith(date)) return null
   const time = Date.parse(text)
   return Number.isFinite(time) && time >= 0 ? time : null
 }

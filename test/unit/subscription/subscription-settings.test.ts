@@ -72,6 +72,8 @@ describe('subscription settings', () => {
     ['{"start":{"timestamp":1767225600000}}', 'start.timestamp: expected an RFC 3339 time'],
     ['{"start":{"timestamp":"yesterday"}}', 'start.timestamp: expected an RFC 3339 time'],
     ['{"start":{"timestamp":"2026-01-01"}}', 'start.timestamp: expected an RFC 3339 time'],
+    ['{"start":{"timestamp":"2026-02-30T00:00:00Z"}}', 'start.timestamp: expected an RFC 3339 time'],
+    ['{"start":{"timestamp":"2026-02-03T24:00:00Z"}}', 'start.timestamp: expected an RFC 3339 time'],
     ['{"start":{"offsets":{}}}', 'start.offsets: expected the offset of at least one partition'],
     ['{"start":{"offsets":[5]}}', 'start.offsets: expected an object'],
     ['{"start":{"offsets":{"00":1}}}', 'start.offsets: expected partition numbers from 0 to 1023 as keys'],
