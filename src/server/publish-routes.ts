@@ -12,6 +12,7 @@ import {
   NDJSON_CONTENT_TYPE,
   TidingsError,
   TOPIC_DEFAULTS,
+  valueKind,
 } from '@tidings/sdk/protocol'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Clock } from '../base/clock.ts'
@@ -191,7 +192,8 @@ function entryError(place: string, error: TidingsError): TidingsError {
 
 function batchParser(contentType: string | undefined): (body: Buffer) => BatchEntries {
   const media = contentType?.split(';', 1)[0]?.trim().toLowerCase()
-  if (media === 'application/json') return parseJsonBatch
+  // JSON is every +json type too, as it is in the bodies of the other routes.
+  if (media !== undefined && valueKind(media) === 'json') return parseJsonBatch
   if (media === NDJSON_CONTENT_TYPE) return parseNdjsonBatch
   throw new TidingsError('unsupported_media_type', `send a batch as application/json or ${NDJSON_CONTENT_TYPE}`)
 }

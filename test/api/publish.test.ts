@@ -139,6 +139,23 @@ describe('a publish', () => {
 })
 
 describe('a batch', () => {
+  it('is JSON with any type that says so', async () => {
+    const body = JSON.stringify({ messages: [{ value: 1 }] })
+    const types = ['application/vnd.orders+json; charset=utf-8', 'text/plain', undefined]
+    const answers = await Promise.all(
+      types.map((type) =>
+        call(
+          broker,
+          'POST',
+          '/v1/topics/typed/messages/batch',
+          Buffer.from(body),
+          type ? { 'content-type': type } : {},
+        ),
+      ),
+    )
+    expect(answers.map(({ status }) => status)).toEqual([200, 415, 415])
+  })
+
   it('answers with receipts in its order', async () => {
     await call(broker, 'PUT', '/v1/topics/batched', { partitions: 2 })
     const messages = [
