@@ -59,6 +59,7 @@ export class Server {
   readonly #app: FastifyInstance
   readonly #streams: Streams
   readonly routes = new RouteTable()
+  readonly #sockets: Set<Duplex & { bytesRead: number }> = new Set()
   #isDraining = false
 
   constructor(parts: ServerParts) {
@@ -118,6 +119,8 @@ export class Server {
     const sweep = (): void => {
       if (isOver.yet) return
       server.closeIdleConnections()
+      // A connection that never said anything (a browser's, a health check's) is not idle in the eyes of node.
+      for (const socket of this.#sockets) if (socket.bytesRead === 0) socket.destroy()
       clock.after(DRAIN_STEP_MS, sweep)
     }
     sweep()
@@ -140,6 +143,10 @@ export class Server {
     const app = this.#app
     const { logger, metrics, options } = this.#parts
     app.server.maxConnections = options.maxConnections
+    app.server.on('connection', (socket) => {
+      this.#sockets.add(socket)
+      socket.once('close', () => this.#sockets.delete(socket))
+    })
     app.server.on('upgrade', (request, socket: Duplex, head: Buffer) => this.#streams.upgrade(request, socket, head))
     app.server.on('connection', (socket: Duplex) => {
       metrics.connected()

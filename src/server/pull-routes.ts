@@ -25,10 +25,15 @@ const VERBS: Readonly<Record<string, Verb>> = {
   ack: { keys: ['ids', 'upTo', 'request'], run: ack },
   nack: {
     keys: ['ids', 'delayMs', 'reason', 'request'],
-    run: (pulled, body) =>
-      pulled.nack(idsOf(body), optionalInteger(body, 'delayMs', 0, LIMITS.delayMs), reasonOf(body)),
+    run(pulled, body) {
+      const delayMs = optionalInteger(body, 'delayMs', 0, LIMITS.delayMs)
+      return confirmed((done) => pulled.nack(idsOf(body), delayMs, reasonOf(body), done))
+    },
   },
-  release: { keys: ['ids', 'request'], run: (pulled, body) => pulled.release(idsOf(body)) },
+  release: {
+    keys: ['ids', 'request'],
+    run: (pulled, body) => confirmed((done) => pulled.release(idsOf(body), done)),
+  },
   reject: {
     keys: ['ids', 'reason', 'request'],
     run: (pulled, body) => confirmed((done) => pulled.reject(idsOf(body), reasonOf(body), done)),

@@ -71,7 +71,7 @@ export class Settlement implements Attachment {
     return count
   }
 
-  nack(ids: readonly MessageId[], delayMs?: number, reason?: string): number {
+  nack(ids: readonly MessageId[], delayMs?: number, reason?: string, confirmed?: Confirmed): number {
     const { holder } = this.#claimant
     const now = this.#host.clock.monotonic()
     const count = this.#settle(ids, (lane, from, to) => lane.ledger.nack(holder, from, to, now, delayMs ?? null))
@@ -79,6 +79,7 @@ export class Settlement implements Attachment {
     if (count > 0 && reason !== undefined) {
       this.#host.logger.debug({ subscription: this.#host.name, count, reason }, 'negatively acknowledged')
     }
+    if (confirmed) this.#confirm(ids, ids.length, confirmed)
     return count
   }
 
@@ -89,10 +90,11 @@ export class Settlement implements Attachment {
     return this.#settle(ids, (lane, from, to) => lane.ledger.extend(holder, from, to, deadline), false)
   }
 
-  release(ids: readonly MessageId[]): number {
+  release(ids: readonly MessageId[], confirmed?: Confirmed): number {
     const { holder } = this.#claimant
     const count = this.#settle(ids, (lane, from, to) => lane.ledger.release(holder, from, to))
     if (count > 0) this.#host.metrics.returned('released', count)
+    if (confirmed) this.#confirm(ids, ids.length, confirmed)
     return count
   }
 

@@ -53,10 +53,10 @@ export interface Attachment {
    * delivery; `invalid_argument` on shared types.
    */
   ackUpTo(id: MessageId, confirmed?: Confirmed): number
-  /** Without `delayMs`: the backoff. */
-  nack(ids: readonly MessageId[], delayMs?: number, reason?: string): number
+  /** Without `delayMs`: the backoff. `confirmed`, here and below: what was said will outlive a restart. */
+  nack(ids: readonly MessageId[], delayMs?: number, reason?: string, confirmed?: Confirmed): number
   extend(ids: readonly MessageId[], ms: number): number
-  release(ids: readonly MessageId[]): number
+  release(ids: readonly MessageId[], confirmed?: Confirmed): number
   /** Gives up on them: without a dead-letter topic they are acknowledged and dropped. */
   reject(ids: readonly MessageId[], reason?: string, confirmed?: Confirmed): number
   pause(): void

@@ -47,6 +47,14 @@ describe('a drain', () => {
     await agent.close()
   })
 
+  it('does not wait for a connection that never said anything', async () => {
+    const broker = await startTestBroker({ drainMs: 3_600_000 })
+    const silent = new RawSocket(broker.port)
+    await (await fetch(`${broker.url}/healthz`)).text()
+    await broker.stop()
+    await silent.closed
+  })
+
   it('cuts off after its time what does not end', async () => {
     const broker = await startTestBroker({ drainMs: 100 })
     const stuck = new RawSocket(broker.port)

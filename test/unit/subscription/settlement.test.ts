@@ -59,6 +59,23 @@ describe('what a consumer says of its messages', () => {
     expect(again.subscription.state().cursors).toEqual([{ partition: 0, ackedThrough: 3, ackedAhead: 0 }])
   })
 
+  it('is confirmed when durable for what is given back, too', async () => {
+    const rig = await SubscriptionRig.open()
+    const consumer = new FakeConsumer('a')
+    const attachment = rig.subscription.attach(consumer)
+    rig.partition.publish(2)
+    await rig.rest()
+    rig.partition.cursorQueue.isAutomatic = false
+    const answers: string[] = []
+    attachment.release(ids(0, 0), (error) => answers.push(`release ${String(error)}`))
+    attachment.nack(ids(0, 1), 1000, undefined, (error) => answers.push(`nack ${String(error)}`))
+    await rig.rest()
+    rig.partition.cursorQueue.write()
+    expect(answers).toEqual([])
+    rig.partition.cursorQueue.sync()
+    expect(answers).toEqual(['release null', 'nack null'])
+  })
+
   it('is confirmed over several partitions together', async () => {
     const rig = await SubscriptionRig.open({}, { partitions: 2 })
     const attachment = rig.subscription.attach(new FakeConsumer('a'))
