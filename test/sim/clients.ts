@@ -105,6 +105,14 @@ interface Held {
 /** Who holds what on one subscription, as its consumers see it (D-EXCL). */
 export type Holders = Map<string, { consumer: Consumer; deadline: number }>
 
+/** What a subscription and its consumers are in the present life. */
+export interface Seat {
+  seen: SubscriptionWitness
+  holders: Holders
+  consumers: Consumer[]
+  seeks: number
+}
+
 export class Consumer implements ConsumerPort {
   readonly name: string
   readonly prefetch: number
@@ -298,5 +306,14 @@ export class Consumer implements ConsumerPort {
   #letGo(): void {
     for (const place of this.held.keys()) if (this.#holders.get(place)?.consumer === this) this.#holders.delete(place)
     this.held.clear()
+  }
+}
+
+/** A deletion asked for again may find nothing to delete. */
+export async function gone(deletion: Promise<void>): Promise<void> {
+  try {
+    await deletion
+  } catch (error) {
+    if (!TidingsError.is(error) || !['topic_not_found', 'subscription_not_found'].includes(error.code)) throw error
   }
 }

@@ -39,6 +39,7 @@ export class Machine {
   readonly disk: SimDisk
   life: Life | null = null
   readonly #random: SimRandom
+  readonly #journal: (line: string) => void
   readonly #wrapDisk: (disk: Disk) => Disk
   #process: ReturnType<SimClock['process']>
   #coordinator: MemoryCoordinator | null = null
@@ -46,6 +47,7 @@ export class Machine {
 
   constructor({ random, journal, wrapDisk = (disk) => disk }: MachineOptions) {
     this.#random = random
+    this.#journal = journal
     this.#wrapDisk = wrapDisk
     this.disk = new SimDisk({ random, schedule: 'manual', journal })
     this.#process = this.clock.process()
@@ -124,6 +126,37 @@ export class Machine {
     this.clock.runNext()
     await settle()
     return true
+  }
+
+  /** Drives the machine until the task has ended, or the life has; false when the limit came first. */
+  async whileStepping(life: Life, task: () => Promise<void>, limit = 5000): Promise<boolean> {
+    let isOver = false
+    const ended = task().then(
+      () => {
+        isOver = true
+      },
+      (error: unknown) => {
+        isOver = true
+        this.#journal(`refused ${String(error)}`)
+      },
+    )
+    await settle()
+    for (let step = 0; !isOver && life.state === 'serving' && step < limit; step++) {
+      if (!(await this.stepDisk()) && !(await this.stepClock(false))) await this.stepClock(true)
+    }
+    if (isOver) await ended
+    return isOver
+  }
+
+  /** Plans a fault of the disk, a few operations from now. */
+  inject(fault: 'sync' | 'write' | 'room' | 'full', random: SimRandom): void {
+    const { disk } = this
+    const after = random.integer(4)
+    if (fault === 'sync') disk.fail({ on: random.pick(['sync', 'syncDirectory']), after, code: 'EIO' })
+    else if (fault === 'write') disk.fail({ on: 'write', after, code: 'EIO' })
+    else if (fault === 'room')
+      disk.fail({ on: random.pick(['write', 'create']), after, times: 1 + random.integer(2), code: 'ENOSPC' })
+    else disk.capacityBytes = disk.usedBytes + random.integer(20_000)
   }
 
   async crash(kind: 'process' | 'power'): Promise<void> {

@@ -4,16 +4,14 @@
  * The same seed gives the same run: see `trace`.
  */
 import { createHash } from 'node:crypto'
-import { TidingsError } from '@tidings/sdk/protocol'
 import type { Disk } from '../../src/base/disk.ts'
 import { CorruptionError } from '../../src/log/log-recovery.ts'
-import { type Finding, verifyAll } from '../../src/log/verify.ts'
-import { PARTITIONS_DIRECTORY } from '../../src/partition/partition.ts'
 import type { Topic } from '../../src/partition/topic.ts'
 import type { Subscription } from '../../src/subscription/subscription.ts'
 import { settle } from '../support/settle.ts'
 import { SimRandom } from '../support/sim-random.ts'
-import { Consumer, type Holders, Publisher, valueAt } from './clients.ts'
+import { Consumer, gone, Publisher, type Seat } from './clients.ts'
+import { compare, isOnStableStorage } from './comparison.ts'
 import { type Life, Machine } from './machine.ts'
 import { type Published, SubscriptionWitness, Witness } from './witness.ts'
 
@@ -37,14 +35,6 @@ const ACK_DEADLINE_MS = 400
 const TYPES = ['shared', 'exclusive', 'failover'] as const
 /** Steps that a healed broker may take to drain: far more than any takes. */
 const DRAIN_STEPS = 40_000
-
-/** What a subscription and its consumers are in the present life. */
-interface Seat {
-  seen: SubscriptionWitness
-  holders: Holders
-  consumers: Consumer[]
-  seeks: number
-}
 
 export class Scenario {
   readonly #random: SimRandom
@@ -95,7 +85,13 @@ export class Scenario {
     }
     await this.#heal()
     await this.#drain()
-    await this.#compare()
+    await compare(
+      this.#machine,
+      TOPIC,
+      this.#witness,
+      [...this.#seats.values()].map(({ seen }) => seen),
+    )
+    this.#check()
     return { trace: this.#hash.digest('hex'), counts: this.#witness.counts }
   }
 
@@ -131,7 +127,7 @@ export class Scenario {
     if (life?.state === 'serving' && random.chance(0.15)) {
       this.#witness.count('orderly end')
       this.#note('orderly end')
-      await this.#whileStepping(life, () => life.host.close())
+      await this.#machine.whileStepping(life, () => life.host.close())
       return this.#crashAs(this.#isBuffered || random.chance(0.5) ? 'process' : 'power')
     }
     if (kinds.length === 0) return
@@ -153,7 +149,7 @@ export class Scenario {
 
   #fault(random: SimRandom): void {
     const { disk } = this.#machine
-    const fault = random.pick(['sync', 'write', 'room', 'full', 'space', 'wall'])
+    const fault = random.pick(['sync', 'write', 'room', 'full', 'space', 'wall'] as const)
     if (fault === 'space') {
       disk.capacityBytes = 2 ** 40
       return
@@ -169,12 +165,7 @@ export class Scenario {
     if (!this.#faults.includes(fault)) return
     this.#note(`fault ${fault}`)
     this.#witness.count(`fault ${fault}`)
-    const after = random.integer(4)
-    if (fault === 'sync') disk.fail({ on: random.pick(['sync', 'syncDirectory']), after, code: 'EIO' })
-    else if (fault === 'write') disk.fail({ on: 'write', after, code: 'EIO' })
-    else if (fault === 'room')
-      disk.fail({ on: random.pick(['write', 'create']), after, times: 1 + random.integer(2), code: 'ENOSPC' })
-    else disk.capacityBytes = disk.usedBytes + random.integer(20_000)
+    this.#machine.inject(fault, random)
   }
 
   async #act(life: Life, random: SimRandom): Promise<void> {
@@ -214,7 +205,7 @@ export class Scenario {
       retention: this.#retention,
       durability: this.#isBuffered ? 'buffered' : 'fsync',
     }
-    await this.#whileStepping(life, async () => {
+    await this.#machine.whileStepping(life, async () => {
       if (this.#topicIsDoomed) await gone(life.host.deleteTopic(TOPIC))
       this.#topicIsDoomed = false
       await life.host.putTopic(TOPIC, settings)
@@ -270,7 +261,7 @@ export class Scenario {
   }
 
   async #cutShort(life: Life, task: () => Promise<void>, limit: number): Promise<void> {
-    const ended = await this.#whileStepping(life, task, limit)
+    const ended = await this.#machine.whileStepping(life, task, limit)
     if (!ended && life.state === 'serving') await this.#crashAs('process')
   }
 
@@ -344,9 +335,7 @@ export class Scenario {
 
   /** S-BARRIER: at the moment of the answer the bytes are on stable storage. */
   #checkBarrier({ value, partition, offset }: Published): void {
-    const { disk } = this.#machine
-    const files = disk.files().filter((path) => path.includes(`-${partition}/data/`) && path.endsWith('.log'))
-    const found = files.some((path) => disk.durableContent(path)?.includes(value, 0, 'latin1'))
+    const found = isOnStableStorage(this.#machine, partition, value)
     const isRetained = 'maxBytes' in this.#retention
     if (!found && !isRetained && !this.#isBuffered)
       throw this.#witness.violated('S-BARRIER', `${partition}:${offset} was answered before it was durable`)
@@ -357,27 +346,6 @@ export class Scenario {
     for (const [path, times] of this.#machine.disk.syncsAfterFailure) {
       throw this.#witness.violated('S-LATCH', `${path} was synced ${times} times after a failed sync`)
     }
-  }
-
-  /** Drives the machine until the task has ended, or the life has. */
-  async #whileStepping(life: Life, task: () => Promise<void>, limit = 5000): Promise<boolean> {
-    let isOver = false
-    const ended = task().then(
-      () => {
-        isOver = true
-      },
-      (error: unknown) => {
-        isOver = true
-        this.#note(`refused ${String(error)}`)
-      },
-    )
-    await settle()
-    for (let step = 0; !isOver && life.state === 'serving' && step < limit; step++) {
-      if (!(await this.#machine.stepDisk()) && !(await this.#machine.stepClock(false)))
-        await this.#machine.stepClock(true)
-    }
-    if (isOver) await ended
-    return isOver
   }
 
   /** No more faults: a broker that is down comes up, and everything that is missing is made. */
@@ -421,59 +389,8 @@ export class Scenario {
     throw this.#witness.violated('D-LIVE', `not drained: ${states.join(', ')}`)
   }
 
-  /** Reads everything back, restarts once more, and looks at every byte. */
-  async #compare(): Promise<void> {
-    const life = this.#machine.life!
-    await this.#whileStepping(life, async () => {
-      for (const partition of this.#topic(life)!.partitions) {
-        const { startOffset, highWatermark, number } = partition
-        const values: string[] = []
-        for (let offset = startOffset; offset < highWatermark; ) {
-          const batches = await partition.load(offset)
-          for (const batch of batches) {
-            for (let at = Math.max(offset, batch.baseOffset); at < batch.nextOffset; at++)
-              values.push(valueAt(batch, at))
-          }
-          offset = batches.at(-1)!.nextOffset
-        }
-        this.#witness.content(number, startOffset, values)
-        for (const { seen } of this.#seats.values()) this.#witness.drained(seen, number, startOffset, highWatermark)
-      }
-    })
-    this.#check()
-    const { id, partitions } = this.#topic(life)!
-    const trimmed = partitions.some(({ number }) => {
-      const logs = this.#machine.disk.files().filter((path) => path.startsWith(`partitions/${id}-${number}/cursors/`))
-      return !logs.some((path) => path.endsWith('/00000000000000000000.log'))
-    })
-    if (trimmed) this.#witness.count('cursor log trimmed')
-    const count = partitions.length
-    await this.#whileStepping(life, () => life.host.close())
-    const disk = this.#machine.disk.mount()
-    let findings: Finding[] = []
-    await this.#whileStepping({ ...life, state: 'serving' }, async () => {
-      const { logs } = await verifyAll(
-        disk,
-        PARTITIONS_DIRECTORY,
-        (topicId, partition) => topicId === id && partition < count,
-      )
-      findings = logs.flatMap((log) => log.findings)
-    })
-    const [first] = findings
-    if (first) throw this.#witness.violated('S-CRC', `verify found after an orderly end: ${JSON.stringify(first)}`)
-  }
-
   #note(line: string): void {
     this.#hash.update(line).update('\n')
     this.#onLine?.(line)
-  }
-}
-
-/** A deletion asked for again may find nothing to delete. */
-async function gone(deletion: Promise<void>): Promise<void> {
-  try {
-    await deletion
-  } catch (error) {
-    if (!TidingsError.is(error) || !['topic_not_found', 'subscription_not_found'].includes(error.code)) throw error
   }
 }
