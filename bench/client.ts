@@ -41,7 +41,7 @@ export type Job =
 
 export type Figures = Record<string, number>
 
-const WARM_UP_MS = 1000
+const WARM_UP_MS = 4000
 
 async function single(job: Extract<Job, { kind: 'single' }>): Promise<Figures> {
   const connections = new Connections(job.url, job.connections)
