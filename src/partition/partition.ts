@@ -102,7 +102,7 @@ export class LogPartition implements Partition {
   readonly epoch: number
   readonly cursorQueue: CommitQueue
   readonly cursorGrowthBytes: number | null
-  readonly #settings: PartitionSettings
+  #settings: PartitionSettings
   readonly #environment: PartitionEnvironment
   readonly #data: Log
   readonly #cursors: Log
@@ -222,7 +222,7 @@ export class LogPartition implements Partition {
 
   /** Takes changed settings; `durability` holds for what is published from now on. */
   configure(settings: PartitionSettings): void {
-    Object.assign(this.#settings, settings)
+    this.#settings = settings
     this.#data.segmentBytes = settings.segmentBytes
   }
 
