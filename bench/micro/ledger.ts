@@ -22,7 +22,7 @@ const backoff = { minMs: 500, maxMs: 60_000 }
 
 /** Leases 10,000 at a time, as maxUnacked has it, and acknowledges each in the given order. */
 function ledgerRound(messages: number, order: readonly number[]): number {
-  const ledger = new AckLedger({ ordered: false, backoff }, { next: 0, runs: [] })
+  const ledger = new AckLedger({ ordered: false, backoff, maxDeliveries: null }, { next: 0, runs: [] })
   const holders = Array.from({ length: 4 }, () => ({ outstanding: 0 }))
   const startedAt = systemClock.monotonic()
   for (let base = 0; base < messages; base += order.length) {

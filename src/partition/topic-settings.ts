@@ -4,8 +4,15 @@
  * topic). The result is always a complete, valid and fresh object; anything else is `invalid_argument`,
  * or `conflict` where the request is well formed but the topic that exists does not allow it.
  */
-import { LIMITS, TidingsError, TOPIC_DEFAULTS, type TopicSettings } from '@tidings/sdk/protocol'
-import { booleanField, fieldsOf, integerField, nullable, oneOfField } from '../base/field.ts'
+import {
+  type JsonSchema,
+  LIMITS,
+  SCHEMA_COMPATIBILITIES,
+  TidingsError,
+  TOPIC_DEFAULTS,
+  type TopicSettings,
+} from '@tidings/sdk/protocol'
+import { booleanField, fieldsOf, integerField, invalidField, nullable, oneOfField } from '../base/field.ts'
 
 const KEYS = Object.keys(TOPIC_DEFAULTS)
 const RETENTION_KEYS = Object.keys(TOPIC_DEFAULTS.retention)
@@ -28,6 +35,12 @@ export function mergeTopicSettings(current: TopicSettings | null, patch: unknown
     maxMessageBytes: integer('maxMessageBytes', 1, LIMITS.messageBytesCeiling),
     deduplicationWindowMs: integer('deduplicationWindowMs', 0, LIMITS.delayMs),
     segmentBytes: integer('segmentBytes', LIMITS.segmentBytesFloor, LIMITS.segmentBytesCeiling),
+    compact: fields.has('compact') ? booleanField('compact', fields.get('compact')) : base.compact,
+    tombstoneMs: integer('tombstoneMs', 0, Number.MAX_SAFE_INTEGER),
+    schema: fields.has('schema') ? nullable(fields.get('schema'), schemaField) : base.schema,
+    schemaCompatibility: fields.has('schemaCompatibility')
+      ? oneOfField('schemaCompatibility', fields.get('schemaCompatibility'), SCHEMA_COMPATIBILITIES)
+      : base.schemaCompatibility,
   }
   if (settings.minInSyncReplicas > settings.replicationFactor) {
     throw new TidingsError(
@@ -53,6 +66,7 @@ type IntegerKey =
   | 'maxMessageBytes'
   | 'deduplicationWindowMs'
   | 'segmentBytes'
+  | 'tombstoneMs'
 
 type Retention = TopicSettings['retention']
 
@@ -72,6 +86,15 @@ function mergeRetention(base: Retention, patch: unknown): Retention {
   }
 }
 
+/** An object; whether it is a schema is for whoever compiles it. */
+function schemaField(value: unknown): JsonSchema {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw invalidField('schema', 'a JSON Schema (an object), or null', value)
+  }
+  if (Buffer.byteLength(JSON.stringify(value)) <= LIMITS.schemaBytes) return value as JsonSchema
+  throw new TidingsError('invalid_argument', `schema: it may have ${LIMITS.schemaBytes} bytes at most`)
+}
+
 /** What the contract names and this release cannot keep: better refused than silently not done. */
 function refuseUnsupported(settings: TopicSettings): void {
   if (settings.replicationFactor > 1) {
@@ -80,6 +103,8 @@ function refuseUnsupported(settings: TopicSettings): void {
   if (settings.retention.untilAcked) {
     throw notYet('retention.untilAcked', 'retention goes by age and size, so only false')
   }
+  if (settings.compact) throw notYet('compact', 'segments are kept as they are, so only false')
+  if (settings.schema !== null) throw notYet('schema', 'values are not looked at, so only null')
 }
 
 function notYet(path: string, why: string): TidingsError {

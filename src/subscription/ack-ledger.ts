@@ -10,13 +10,9 @@
  * Called by the lane (deliveries), the settlement (what consumers say) and the cursor store (records).
  */
 import { Changes } from './changes.ts'
+import type { LeaseHolder, LedgerPolicy, Offer } from './ledger.ts'
 import type { LedgerState, PendingRun } from './ledger-state.ts'
 import { type Run, RunList } from './run-list.ts'
-
-/** Whoever holds leases; the ledger keeps the count for it, over all partitions. */
-export interface LeaseHolder {
-  outstanding: number
-}
 
 interface Lease extends Run {
   holder: LeaseHolder
@@ -24,19 +20,6 @@ interface Lease extends Run {
   /** Was nacked or ran out of time before: in order, nothing later goes out before it is settled. */
   failed: boolean
   deadline: number
-}
-
-export interface LedgerPolicy {
-  /** Exclusive and failover: deliveries in the order of offsets. */
-  ordered: boolean
-  backoff: { minMs: number; maxMs: number }
-}
-
-/** What may be delivered next: [from, to), all of it with the same attempt. */
-export interface Offer {
-  from: number
-  to: number
-  attempt: number
 }
 
 const STAGED = Number.POSITIVE_INFINITY

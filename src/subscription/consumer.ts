@@ -6,7 +6,7 @@
  * up. What is leased but not handed over yet is bounded in bytes too, since the port cannot say that
  * it is full before it has got it.
  */
-import type { LeaseHolder } from './ack-ledger.ts'
+import type { LeaseHolder } from './ledger.ts'
 import type { ConsumerPort, Delivery, Gap } from './subscription.ts'
 
 /** Bytes that may be on their way to one consumer between two looks at whether it is ready. */

@@ -7,7 +7,8 @@
  */
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Urgency } from '../partition/commit-queue.ts'
-import { AckLedger, type LedgerPolicy } from './ack-ledger.ts'
+import { AckLedger } from './ack-ledger.ts'
+import type { LedgerPolicy } from './ledger.ts'
 import type { LedgerState } from './ledger-state.ts'
 
 export type Confirm = (error: TidingsError | null) => void

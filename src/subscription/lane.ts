@@ -6,16 +6,18 @@
  * given back, acknowledged or forgotten while it was staged); one disk read at a time; batches are
  * held for one pass only, so that a subscription that stands still costs no memory.
  */
-import { recordExpiresAt, type SubscriptionSettings, type TidingsError } from '@tidings/sdk/protocol'
+import type { SubscriptionSettings, TidingsError } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
 import type { Logger, Metrics } from '../base/telemetry.ts'
-import { HAS_EXPIRY, type RecordBatch } from '../log/record-batch.ts'
+import type { RecordBatch } from '../log/record-batch.ts'
 import type { Partition } from '../partition/partition.ts'
-import type { AckLedger, LeaseHolder, LedgerPolicy } from './ack-ledger.ts'
+import type { AckLedger } from './ack-ledger.ts'
 import type { Receiver } from './consumer.ts'
 import type { Cursor, CursorOwner } from './cursor.ts'
 import { type Dispatch, isOrdered } from './dispatch.ts'
+import type { LeaseHolder, LedgerPolicy } from './ledger.ts'
 import type { Run } from './run-list.ts'
+import { mayPassOver, passedOver } from './screen.ts'
 import type { Delivery } from './subscription.ts'
 
 /** What a lane needs of its subscription. */
@@ -192,16 +194,18 @@ export class Lane implements CursorOwner {
         return false
       }
       let end = Math.min(to, batch.nextOffset)
-      if (batch.attributes & HAS_EXPIRY) {
+      if (mayPassOver(batch)) {
         const wall = this.#host.clock.now()
-        const fresh = spanEnd(batch, at, end, (expiresAt) => expiresAt !== null && expiresAt <= wall)
-        if (fresh > at) {
-          this.ledger.skip(at, fresh)
+        let wanted = at
+        while (wanted < end && passedOver(batch, wanted, wall)) wanted++
+        if (wanted > at) {
+          this.ledger.skip(at, wanted)
           this.cursor.touch('lazy')
-          at = fresh
+          at = wanted
           continue
         }
-        end = spanEnd(batch, at, end, (expiresAt) => expiresAt === null || expiresAt > wall)
+        while (wanted < end && !passedOver(batch, wanted, wall)) wanted++
+        end = wanted
       }
       const bytesEach = batch.bytes.length / batch.count
       end = Math.min(end, at + receiver.fits(bytesEach))
@@ -293,16 +297,9 @@ export class Lane implements CursorOwner {
 }
 
 function policyOf({ type, backoff }: SubscriptionSettings): LedgerPolicy {
-  return { ordered: isOrdered(type), backoff }
+  return { ordered: isOrdered(type), backoff, maxDeliveries: null }
 }
 
 function holds(batch: RecordBatch, offset: number): boolean {
   return batch.baseOffset <= offset && offset < batch.nextOffset
-}
-
-/** The first offset in [from, to) whose expiry is not like that. */
-function spanEnd(batch: RecordBatch, from: number, to: number, like: (expiresAt: number | null) => boolean): number {
-  let at = from
-  while (at < to && like(recordExpiresAt(batch.bytes, batch.positionOf(at)))) at++
-  return at
 }

@@ -7,10 +7,10 @@
 import { type MessageId, TidingsError } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
 import type { Logger, Metrics } from '../base/telemetry.ts'
-import type { LeaseHolder } from './ack-ledger.ts'
 import type { Confirm } from './cursor.ts'
 import { isOrdered } from './dispatch.ts'
 import type { Lane } from './lane.ts'
+import type { LeaseHolder } from './ledger.ts'
 import type { Attachment, Confirmed, Subscription } from './subscription.ts'
 
 /** What the verbs need of the subscription. */

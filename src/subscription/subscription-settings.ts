@@ -5,6 +5,10 @@
  * `invalid_argument`, or `conflict` for a type or start that differs from that of the subscription.
  */
 import {
+  checkName,
+  DEAD_LETTER_DEFAULTS,
+  DEAD_LETTER_MODES,
+  type DeadLetterSettings,
   DISPATCH_POLICIES,
   LIMITS,
   type Position,
@@ -14,9 +18,10 @@ import {
   type SubscriptionSettings,
   TidingsError,
 } from '@tidings/sdk/protocol'
-import { fieldsOf, integerField, invalidField, oneOfField } from '../base/field.ts'
+import { fieldsOf, integerField, invalidField, nullable, oneOfField } from '../base/field.ts'
 
 const KEYS = Object.keys(SUBSCRIPTION_DEFAULTS)
+const DEAD_LETTER_KEYS = Object.keys(DEAD_LETTER_DEFAULTS)
 const BACKOFF_KEYS = Object.keys(SUBSCRIPTION_DEFAULTS.backoff)
 
 /** The settings after the patch. `current` is null for a subscription that does not exist yet. */
@@ -34,14 +39,54 @@ export function mergeSubscriptionSettings(current: SubscriptionSettings | null, 
     ),
     maxUnacked: pick('maxUnacked', base.maxUnacked, (path, value) => integerField(path, value, 1, LIMITS.maxUnacked)),
     backoff: mergeBackoff(base.backoff, fields.get('backoff')),
-    deadLetter: null,
-    filter: null,
+    deadLetter: pick('deadLetter', base.deadLetter, (_, value) =>
+      nullable(value, (patched) => mergeDeadLetter(base.deadLetter, patched)),
+    ),
+    filter: pick('filter', base.filter, (path, value) => nullable(value, (text) => filterField(path, text))),
     dispatch: pick('dispatch', base.dispatch, (path, value) => oneOfField(path, value, DISPATCH_POLICIES)),
-    expireAfterMs: null,
+    expireAfterMs: pick('expireAfterMs', base.expireAfterMs, (path, value) =>
+      nullable(value, (ms) => integerField(path, ms, 1, LIMITS.delayMs)),
+    ),
   }
+  checkParking(settings)
   if (current) refuseChange(current, settings)
   // An equal start may be spelled in another way; what was kept first stays.
   return { ...settings, start: copyPosition(current ? current.start : settings.start) }
+}
+
+function mergeDeadLetter(base: DeadLetterSettings | null, patch: unknown): DeadLetterSettings {
+  const fields = fieldsOf('deadLetter', patch, DEAD_LETTER_KEYS)
+  const kept = base ?? DEAD_LETTER_DEFAULTS
+  const topic = fields.has('topic') ? nullable(fields.get('topic'), deadLetterTopic) : kept.topic
+  const integer = (key: 'maxDeliveries' | 'maxParked'): number =>
+    fields.has(key) ? integerField(`deadLetter.${key}`, fields.get(key), 1, LIMITS[key]) : kept[key]
+  return {
+    mode: fields.has('mode') ? oneOfField('deadLetter.mode', fields.get('mode'), DEAD_LETTER_MODES) : kept.mode,
+    topic,
+    maxDeliveries: integer('maxDeliveries'),
+    maxParked: integer('maxParked'),
+  }
+}
+
+function deadLetterTopic(value: unknown): string {
+  if (typeof value !== 'string') throw invalidField('deadLetter.topic', 'the name of a topic', value)
+  return checkName('topic', value)
+}
+
+/** What the expression says is for whoever compiles it. */
+function filterField(path: string, value: unknown): string {
+  if (typeof value !== 'string' || value.trim() === '') throw invalidField(path, 'a CEL expression, or null', value)
+  if (Buffer.byteLength(value) <= LIMITS.filterBytes) return value
+  throw new TidingsError('invalid_argument', `${path}: an expression may have ${LIMITS.filterBytes} bytes at most`)
+}
+
+/** Only where a key has an order can it be parked. */
+function checkParking({ type, deadLetter }: SubscriptionSettings): void {
+  if (deadLetter?.mode !== 'park' || type === 'key_shared' || type === 'exclusive') return
+  throw new TidingsError(
+    'invalid_argument',
+    `deadLetter.mode: "park" keeps keys in order, which a ${type} subscription does not; use key_shared or exclusive`,
+  )
 }
 
 function mergeBackoff(base: SubscriptionSettings['backoff'], patch: unknown): SubscriptionSettings['backoff'] {

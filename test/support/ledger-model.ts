@@ -2,7 +2,7 @@
  * The acknowledgement ledger as anybody would write it who has no hurry: one entry per message, and
  * every question answered by looking at all of them. The real ledger is held against it.
  */
-import type { LeaseHolder, LedgerPolicy } from '../../src/subscription/ack-ledger.ts'
+import type { LeaseHolder, LedgerPolicy } from '../../src/subscription/ledger.ts'
 import type { LedgerState } from '../../src/subscription/ledger-state.ts'
 
 interface Leased {

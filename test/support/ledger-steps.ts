@@ -3,7 +3,8 @@
  * the model side by side, comparing every answer and afterwards everything that can be seen.
  */
 import fc from 'fast-check'
-import { AckLedger, type LeaseHolder, type LedgerPolicy } from '../../src/subscription/ack-ledger.ts'
+import { AckLedger } from '../../src/subscription/ack-ledger.ts'
+import type { LeaseHolder, LedgerPolicy } from '../../src/subscription/ledger.ts'
 import { durableOf, LedgerModel, perMessage } from './ledger-model.ts'
 
 export type Step =

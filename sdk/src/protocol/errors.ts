@@ -28,6 +28,7 @@ export const ERRORS = {
   message_too_large: { status: 413, close: 4413, retryable: false, title: 'Message too large' },
   unsupported_media_type: { status: 415, retryable: false, title: 'Unsupported media type' },
   offset_out_of_range: { status: 416, retryable: false, title: 'Offset out of range' },
+  schema_violation: { status: 422, retryable: false, title: 'The value breaks the schema of its topic' },
   rate_limited: { status: 429, retryable: true, title: 'Rate limited' },
   internal: { status: 500, retryable: false, title: 'Internal error' },
   overloaded: { status: 503, retryable: true, title: 'Overloaded' },

@@ -33,6 +33,11 @@ export const LIMITS = {
   idsPerFrame: 10_000,
   prefetch: 100_000,
   maxUnacked: 1_000_000,
+  maxDeliveries: 10_000,
+  maxParked: 100_000,
+  /** UTF-8 bytes of a filter, and of a topic's JSON Schema. */
+  filterBytes: 4096,
+  schemaBytes: 262_144,
   weight: 1000,
   consumerNameBytes: 200,
   reasonBytes: 1024,

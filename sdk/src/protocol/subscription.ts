@@ -17,10 +17,32 @@ export interface SubscriptionSettings {
   ackDeadlineMs: number
   maxUnacked: number
   backoff: { minMs: number; maxMs: number }
-  deadLetter: { topic: string; maxDeliveries: number } | null
+  deadLetter: DeadLetterSettings | null
+  /** CEL; null lets everything through. */
   filter: string | null
   dispatch: DispatchPolicy
+  /** Deleted after so long without a consumer or a pull. */
   expireAfterMs: number | null
+}
+
+/** `topic`: a copy goes to the dead-letter topic. `park`: the key stops, other keys go on (ordered types only). */
+export type DeadLetterMode = 'topic' | 'park'
+export const DEAD_LETTER_MODES: readonly DeadLetterMode[] = ['topic', 'park']
+
+export interface DeadLetterSettings {
+  mode: DeadLetterMode
+  /** Null: `<topic>.<subscription>.dlq`. */
+  topic: string | null
+  maxDeliveries: number
+  /** Keys that may be parked at once; past that the oldest one's message goes to the dead-letter topic. */
+  maxParked: number
+}
+
+export const DEAD_LETTER_DEFAULTS: DeadLetterSettings = {
+  mode: 'topic',
+  topic: null,
+  maxDeliveries: 5,
+  maxParked: 1000,
 }
 
 export const SUBSCRIPTION_DEFAULTS: SubscriptionSettings = {
@@ -44,7 +66,19 @@ export interface TopicSettings {
   maxMessageBytes: number
   deduplicationWindowMs: number
   segmentBytes: number
+  /** Sealed segments keep the last value of each key only. */
+  compact: boolean
+  /** How long compaction keeps a key's tombstone (an empty value). */
+  tombstoneMs: number
+  /** A JSON Schema that every value must satisfy; null: any value. */
+  schema: JsonSchema | null
+  /** What a changed schema must do for what the old one let in. */
+  schemaCompatibility: SchemaCompatibility
 }
+
+export type JsonSchema = { readonly [keyword: string]: unknown }
+export type SchemaCompatibility = 'backward' | 'none'
+export const SCHEMA_COMPATIBILITIES: readonly SchemaCompatibility[] = ['backward', 'none']
 
 export const TOPIC_DEFAULTS: TopicSettings = {
   partitions: 1,
@@ -55,4 +89,8 @@ export const TOPIC_DEFAULTS: TopicSettings = {
   maxMessageBytes: 1_048_576,
   deduplicationWindowMs: 300_000,
   segmentBytes: 67_108_864,
+  compact: false,
+  tombstoneMs: 86_400_000,
+  schema: null,
+  schemaCompatibility: 'backward',
 }

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { AckLedger, type LeaseHolder } from '../../../src/subscription/ack-ledger.ts'
+import { AckLedger } from '../../../src/subscription/ack-ledger.ts'
+import type { LeaseHolder } from '../../../src/subscription/ledger.ts'
 import { Player, steps } from '../../support/ledger-steps.ts'
 
 const backoff = { minMs: 10, maxMs: 35 }
@@ -25,7 +26,7 @@ describe('the ledger', () => {
   it('answers like one entry per message, shared', { timeout: PATIENCE_MS }, () => {
     fc.assert(
       fc.property(steps, (history) => {
-        const player = new Player({ ordered: false, backoff })
+        const player = new Player({ ordered: false, backoff, maxDeliveries: null })
         for (const step of history) player.play(step)
       }),
       { numRuns: 2000 },
@@ -35,7 +36,7 @@ describe('the ledger', () => {
   it('answers like one entry per message, in order', { timeout: PATIENCE_MS }, () => {
     fc.assert(
       fc.property(steps, (history) => {
-        const player = new Player({ ordered: true, backoff })
+        const player = new Player({ ordered: true, backoff, maxDeliveries: null })
         for (const step of history) player.play(step)
       }),
       { numRuns: 2000 },
@@ -43,7 +44,7 @@ describe('the ledger', () => {
   })
 
   it('keeps one run however far acknowledgements in order go', () => {
-    const ledger = new AckLedger({ ordered: false, backoff }, { next: 0, runs: [] })
+    const ledger = new AckLedger({ ordered: false, backoff, maxDeliveries: null }, { next: 0, runs: [] })
     const holder = consumer()
     deliver(ledger, holder, 1000)
     for (let offset = 0; offset < 999; offset++) ledger.ack(holder, offset, offset + 1)
@@ -53,7 +54,7 @@ describe('the ledger', () => {
   })
 
   it('asks for a whole state when too many changes pile up', () => {
-    const ledger = new AckLedger({ ordered: false, backoff }, { next: 0, runs: [] })
+    const ledger = new AckLedger({ ordered: false, backoff, maxDeliveries: null }, { next: 0, runs: [] })
     const holder = consumer()
     deliver(ledger, holder, 100_000, 1_000_000, 100_000)
     for (let offset = 0; offset < 60_000; offset += 2) ledger.ack(holder, offset, offset + 1)
@@ -63,7 +64,7 @@ describe('the ledger', () => {
   })
 
   it('waits longer after every failure, up to the maximum', () => {
-    const ledger = new AckLedger({ ordered: false, backoff }, { next: 0, runs: [] })
+    const ledger = new AckLedger({ ordered: false, backoff, maxDeliveries: null }, { next: 0, runs: [] })
     const holder = consumer()
     let now = 0
     const delays: number[] = []
@@ -78,7 +79,7 @@ describe('the ledger', () => {
   })
 
   it('does not let a message expire before it was handed over', () => {
-    const ledger = new AckLedger({ ordered: false, backoff }, { next: 0, runs: [] })
+    const ledger = new AckLedger({ ordered: false, backoff, maxDeliveries: null }, { next: 0, runs: [] })
     const holder = consumer()
     ledger.lease(holder, 0, 5)
     expect(ledger.wakeAt).toBe(Number.POSITIVE_INFINITY)
@@ -89,7 +90,7 @@ describe('the ledger', () => {
   })
 
   it('delivers failed messages of an ordered subscription one by one, and nothing past them', () => {
-    const ledger = new AckLedger({ ordered: true, backoff }, { next: 0, runs: [] })
+    const ledger = new AckLedger({ ordered: true, backoff, maxDeliveries: null }, { next: 0, runs: [] })
     const holder = consumer()
     expect(deliver(ledger, holder, 10)).toEqual(['0-9 #1'])
     ledger.nack(holder, 3, 6, 0, 0)
@@ -104,7 +105,7 @@ describe('the ledger', () => {
   })
 
   it('lets what a disconnect returned go out in order, without waiting for one by one', () => {
-    const ledger = new AckLedger({ ordered: true, backoff }, { next: 0, runs: [] })
+    const ledger = new AckLedger({ ordered: true, backoff, maxDeliveries: null }, { next: 0, runs: [] })
     const [first, second] = [consumer(), consumer()]
     deliver(ledger, first, 10)
     ledger.ack(first, 2, 4)
@@ -117,7 +118,7 @@ describe('the ledger', () => {
       { from: 2, to: 4, attempts: 3, failed: false, notBefore: 0 },
       { from: 7, to: 8, attempts: 1, failed: true, notBefore: 50 },
     ]
-    const ledger = new AckLedger({ ordered: false, backoff }, { next: 10, runs })
+    const ledger = new AckLedger({ ordered: false, backoff, maxDeliveries: null }, { next: 10, runs })
     expect([ledger.floor, ledger.ackedAhead, ledger.unsettled]).toEqual([2, 5, 3])
     const holder = consumer()
     expect(deliver(ledger, holder, 11)).toEqual(['2-3 #4', '10-10 #1'])

@@ -51,7 +51,7 @@ describe('the records of a subscription log', () => {
     (ordered) => {
       fc.assert(
         fc.property(fc.array(steps, { minLength: 1, maxLength: 5 }), (groups) => {
-          const player = new Player({ ordered, backoff })
+          const player = new Player({ ordered, backoff, maxDeliveries: null })
           const records = record(player, groups)
           const told = fold(records).get('sub')!.state()
           expect(perMessage(told)).toEqual(perMessage(onTheWall(player.ledger.state())))
@@ -66,7 +66,7 @@ describe('the records of a subscription log', () => {
       fc.property(fc.array(steps, { minLength: 2, maxLength: 5 }), fc.nat(), (groups, which) => {
         // A seek back and forth changes what "unacknowledged" means, so that it is left to the test above.
         const history = groups.map((group) => group.filter((step) => step.do !== 'seek'))
-        const player = new Player({ ordered: false, backoff })
+        const player = new Player({ ordered: false, backoff, maxDeliveries: null })
         const records = record(player, history)
         const missing = 1 + (which % history.length)
         const told = fold(records.filter((_, i) => i !== missing))

@@ -8,7 +8,7 @@ import { MemoryPartition } from '../../support/memory-partition.ts'
 import { settle } from '../../support/settle.ts'
 import { SimClock } from '../../support/sim-clock.ts'
 
-const policy = { ordered: false, backoff: { minMs: 500, maxMs: 60_000 } }
+const policy = { ordered: false, backoff: { minMs: 500, maxMs: 60_000 }, maxDeliveries: null }
 const holder = { outstanding: 0 }
 
 interface Rig {
