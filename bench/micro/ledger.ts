@@ -85,7 +85,7 @@ async function subscriptionRound(messages: number, each: number, consumers: numb
     name: 'bench',
     topic: 'bench',
     settings: { ...SUBSCRIPTION_DEFAULTS, maxUnacked: 20_000 },
-    partitions: [{ partition, cursors }],
+    partitions: [{ topic: 'bench', partition, cursors }],
     clock: systemClock,
     metrics: nullMetrics,
     logger: nullLogger,

@@ -6,13 +6,7 @@
  *
  * How the files come and go is in topic-files.ts.
  */
-import {
-  checkName,
-  SUBSCRIPTION_DEFAULTS,
-  type SubscriptionSettings,
-  TidingsError,
-  type TopicSettings,
-} from '@tidings/sdk/protocol'
+import { checkName, type SubscriptionSettings, TidingsError, type TopicSettings } from '@tidings/sdk/protocol'
 import type { Clock, Random, Timer } from '../base/clock.ts'
 import { Serial } from '../base/serial.ts'
 import type { Logger } from '../base/telemetry.ts'
@@ -20,12 +14,11 @@ import { LogPartition, type PartitionEnvironment } from '../partition/partition.
 import { HostedTopic, type Topic } from '../partition/topic.ts'
 import { mergeTopicSettings } from '../partition/topic-settings.ts'
 import { CursorStore } from '../subscription/cursor-store.ts'
-import { checkPosition, startOffset } from '../subscription/positions.ts'
 import type { Subscription } from '../subscription/subscription.ts'
-import { SubscriptionRunner } from '../subscription/subscription-runner.ts'
 import { mergeSubscriptionSettings } from '../subscription/subscription-settings.ts'
 import type { Catalog, CatalogSubscription, CatalogTopic } from './catalog.ts'
 import type { Host } from './host.ts'
+import { type Hosted, SubscriptionHost } from './subscription-host.ts'
 import { TopicFiles } from './topic-files.ts'
 
 export interface HostOptions {
@@ -43,19 +36,13 @@ const MAINTENANCE_MS = 5000
 /** Partitions opened at the same time at start. */
 const OPENING_AT_ONCE = 16
 
-/** One topic with all that hangs on it. */
-interface Hosted {
-  topic: HostedTopic
-  cursors: CursorStore[]
-  subscriptions: Map<string, SubscriptionRunner>
-}
-
 type State = 'recovering' | 'serving' | 'draining'
 
 export class BrokerHost implements Host {
   readonly #options: HostOptions
   readonly #catalog: Catalog
   readonly #files: TopicFiles
+  readonly #subscriptions: SubscriptionHost
   readonly #clock: Clock
   readonly #logger: Logger
   readonly #hosted: Map<string, Hosted> = new Map()
@@ -74,6 +61,8 @@ export class BrokerHost implements Host {
     this.#files = new TopicFiles(options.environment.disk, options.random)
     this.#clock = options.environment.clock
     this.#logger = options.environment.logger
+    const { catalog, random } = options
+    this.#subscriptions = new SubscriptionHost({ catalog, random, ...options.environment })
     this.#startedAt = this.#clock.now()
   }
 
@@ -167,7 +156,7 @@ export class BrokerHost implements Host {
     return this.#changes.run(topic, async () => {
       const hosted = this.#find(topic)
       const existing = hosted.subscriptions.get(name)
-      if (!existing) return { subscription: await this.#createSubscription(hosted, name, patch), created: true }
+      if (!existing) return { subscription: await this.#subscriptions.create(hosted, name, patch), created: true }
       const merge = (current: SubscriptionSettings): SubscriptionSettings => mergeSubscriptionSettings(current, patch)
       const { settings } = await this.#catalog.updateSubscription(hosted.topic.id, name, merge)
       existing.update(settings)
@@ -185,7 +174,7 @@ export class BrokerHost implements Host {
     this.#mustServe()
     return this.#changes.run(topic, async () => {
       const found = this.#find(topic)
-      return found.subscriptions.get(name) ?? this.#createSubscription(found, name, patch)
+      return found.subscriptions.get(name) ?? this.#subscriptions.create(found, name, patch)
     })
   }
 
@@ -285,30 +274,9 @@ export class BrokerHost implements Host {
       const cursors = await CursorStore.open(partition, this.#clock, this.#logger)
       hosted.cursors.push(cursors)
       topic.partitions.push(partition)
-      for (const subscription of hosted.subscriptions.values()) subscription.addPartition({ partition, cursors })
+      for (const subscription of hosted.subscriptions.values())
+        subscription.addPartition({ topic: topic.name, partition, cursors })
     }
-  }
-
-  async #createSubscription(hosted: Hosted, name: string, patch: unknown): Promise<SubscriptionRunner> {
-    const { topic, cursors } = hosted
-    const settings = mergeSubscriptionSettings(null, patch)
-    const id = this.#options.random.id()
-    checkPosition(settings.start, topic.partitions.length)
-    const starts = await Promise.all(topic.partitions.map((partition) => startOffset(settings.start, partition)))
-    await Promise.all(cursors.map((store, i) => store.create(id, starts[i]!)))
-    let made: CatalogSubscription
-    try {
-      made = (await this.#catalog.createSubscription(topic, name, { id, settings })).subscription
-    } catch (error) {
-      for (const store of cursors) store.delete(id)
-      throw error
-    }
-    if (made.id !== id) {
-      // An earlier creation whose outcome was unknown has happened after all: its id names the cursors.
-      for (const store of cursors) store.delete(id)
-      await Promise.all(cursors.map((store, i) => store.create(made.id, starts[i]!)))
-    }
-    return this.#hostSubscription(hosted, made)
   }
 
   async #openTopic(entry: CatalogTopic, subscriptions: CatalogSubscription[]): Promise<Hosted> {
@@ -317,7 +285,7 @@ export class BrokerHost implements Host {
       partitions.push(await LogPartition.open(this.#environment, entry.id, number, entry.settings))
     }
     const hosted = await this.#host(entry, partitions)
-    for (const subscription of subscriptions) this.#hostSubscription(hosted, subscription)
+    for (const subscription of subscriptions) this.#subscriptions.host(hosted, subscription)
     const known = new Set(subscriptions.map(({ id }) => id))
     for (const store of hosted.cursors) {
       for (const id of store.subscriptionIds) if (!known.has(id)) store.delete(id)
@@ -334,22 +302,6 @@ export class BrokerHost implements Host {
     const hosted: Hosted = { topic, cursors, subscriptions: new Map() }
     this.#hosted.set(entry.name, hosted)
     return hosted
-  }
-
-  #hostSubscription(hosted: Hosted, entry: CatalogSubscription): SubscriptionRunner {
-    const { metrics } = this.#environment
-    const subscription = new SubscriptionRunner({
-      id: entry.id,
-      name: entry.name,
-      topic: hosted.topic.name,
-      settings: { ...SUBSCRIPTION_DEFAULTS, ...entry.settings },
-      partitions: hosted.topic.partitions.map((partition, i) => ({ partition, cursors: hosted.cursors[i]! })),
-      clock: this.#clock,
-      metrics,
-      logger: this.#logger,
-    })
-    hosted.subscriptions.set(entry.name, subscription)
-    return subscription
   }
 
   async #closeTopic(hosted: Hosted, why: 'deleted' | 'closing'): Promise<void> {

@@ -1,7 +1,7 @@
 /**
  * A stored record as JSON text, made once and shared by everybody who reads it: consumers, pulls and
- * reads. What is kept with the batch is the text after the opening brace; each reader puts its own
- * beginning before it. A value that is the JSON or the text it claims to be goes in as it is, byte
+ * reads. What is kept with the batch is the text after the id; each reader puts its own beginning
+ * before it, for ids differ: a pattern's begin with the topic. A value that is the JSON or the text it claims to be goes in as it is, byte
  * for byte; anything else is base64. Pure, except for the memo in the batch.
  */
 import { isUtf8 } from 'node:buffer'
@@ -20,21 +20,27 @@ import type { RecordBatch } from '../log/record-batch.ts'
 export interface Place {
   topic: string
   partition: number
+  /** What the id begins with; nothing outside of pattern subscriptions. */
+  idPrefix?: string
 }
 
 /** The message as read without a subscription. */
 export function messageJson(place: Place, batch: RecordBatch, offset: number): string {
-  return `{${messageTail(place, batch, offset)}`
+  return `{${idMember(place, offset)}${messageTail(place, batch, offset)}`
 }
 
 /** The message as an element of a pull's answer. */
 export function pulledJson(place: Place, batch: RecordBatch, offset: number, attempt: number): string {
-  return `{"attempt":${attempt},${messageTail(place, batch, offset)}`
+  return `{"attempt":${attempt},${idMember(place, offset)}${messageTail(place, batch, offset)}`
 }
 
 /** The message as a frame of `tidings.json.v1`. */
 export function messageFrame(place: Place, batch: RecordBatch, offset: number, attempt: number): string {
-  return `{"type":"message","attempt":${attempt},${messageTail(place, batch, offset)}`
+  return `{"type":"message","attempt":${attempt},${idMember(place, offset)}${messageTail(place, batch, offset)}`
+}
+
+function idMember({ idPrefix = '', partition }: Place, offset: number): string {
+  return `"id":"${idPrefix}${partition}:${offset}",`
 }
 
 function messageTail(place: Place, batch: RecordBatch, offset: number): string {
@@ -50,7 +56,7 @@ function makeTail(place: Place, batch: RecordBatch, offset: number): string {
   const value = bytes.subarray(recordValueAt(bytes, at), recordEnd(bytes, at, bytes.length))
   const { topic, partition } = place
   return (
-    `"id":"${partition}:${offset}","topic":${JSON.stringify(topic)},"partition":${partition},"offset":${offset},` +
+    `"topic":${JSON.stringify(topic)},"partition":${partition},"offset":${offset},` +
     `"key":${key === null ? 'null' : JSON.stringify(Buffer.from(key).toString('utf8'))},` +
     `${valueMember(value, contentType, recordValueChecked(bytes, at))},` +
     `"contentType":${JSON.stringify(contentType)},"headers":${headersJson(headers)},` +

@@ -80,7 +80,7 @@ function pullAnswer(subscription: Subscription, deliveries: readonly Delivery[],
     for (let offset = delivery.from; offset < delivery.to; offset++) {
       // A client that hung up while it waited gets nothing, and so must hold nothing.
       if (reply.raw.destroyed || chars >= ANSWER_CHARS_MAX) {
-        unsent.push({ partition: delivery.partition, offset })
+        unsent.push({ topic: delivery.topic, partition: delivery.partition, offset })
         continue
       }
       const text = pulledJson(delivery, delivery.batch, offset, delivery.attempt)

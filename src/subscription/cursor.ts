@@ -19,6 +19,8 @@ export interface CursorOwner {
   refused(error: TidingsError): void
   /** Writing is worth another try. */
   resumed(): void
+  /** The ledger changed. */
+  touched(): void
 }
 
 /** What a cursor needs of its store. */
@@ -92,6 +94,7 @@ export class Cursor {
 
   /** The ledger changed. */
   touch(urgency: Urgency): void {
+    this.owner?.touched()
     this.#log.touched(this, urgency)
   }
 

@@ -12,6 +12,7 @@ import type { Partition } from '../partition/partition.ts'
 import type { AckLedger } from './ack-ledger.ts'
 import type { Receiver } from './consumer.ts'
 import type { Cursor, CursorOwner } from './cursor.ts'
+import type { CursorStore } from './cursor-store.ts'
 import { isOrdered } from './dispatch.ts'
 import type { LeaseHolder, LedgerPolicy } from './ledger.ts'
 import { RangeStaging } from './range-staging.ts'
@@ -20,10 +21,24 @@ import { Shelf, type ShelfHost } from './shelf.ts'
 import type { Staging, StagingHost, StagingLane } from './staging.ts'
 import type { Delivery } from './subscription.ts'
 
+/** A partition of a topic that the subscription reads, and its subscription log. */
+export interface ServedPartition {
+  topic: string
+  partition: Partition
+  cursors: CursorStore
+}
+
 /** What a lane needs of its subscription. */
 export interface LaneHost extends StagingHost, ShelfHost {
-  readonly topic: string
+  /** Names its cursors. */
+  readonly id: string
+  /** It follows a pattern: ids begin with the topic. */
+  readonly isPattern: boolean
   readonly metrics: Metrics
+  /** Something may go out that could not before: of this lane, or of any that is awake. */
+  wake(lane?: Lane): void
+  /** The lane's ledger changed. */
+  touched(lane: Lane): void
   /** With whom messages lie that this receiver was handed. */
   heirOf(receiver: Receiver): LeaseHolder
   /** The receiver threw: it is no longer served. */
@@ -40,28 +55,47 @@ interface Parcel {
 }
 
 export class Lane implements CursorOwner, StagingLane {
+  readonly topic: string
   readonly partition: Partition
   readonly cursor: Cursor
   readonly ledger: AckLedger
   readonly host: LaneHost
   readonly shelf: Shelf
   readonly #staging: Staging
+  readonly #cursors: CursorStore
+  readonly #idPrefix: string
   readonly #unlisten: () => void
+  #isClosed = false
   /** Lost to retention, and nobody was told yet. */
   #gap: Run | null = null
   #parcels: Parcel[] = []
   /** Raised by what makes everything staged void: a seek, a refused write. */
   #stagings = 0
 
-  constructor(host: LaneHost, partition: Partition, cursor: Cursor) {
+  constructor(host: LaneHost, { topic, partition, cursors }: ServedPartition) {
     this.host = host
+    this.topic = topic
     this.partition = partition
-    this.cursor = cursor
+    this.#cursors = cursors
+    this.#idPrefix = host.isPattern ? `${topic}/` : ''
+    this.cursor = cursors.cursor(host.id)
     this.shelf = new Shelf(host, partition)
-    this.ledger = cursor.ledger(policyOf(host.settings))
+    this.ledger = this.cursor.ledger(policyOf(host.settings))
     this.#staging = new RangeStaging(this, this.ledger)
-    cursor.owner = this
-    this.#unlisten = partition.onChange(() => host.wake())
+    this.cursor.owner = this
+    this.#unlisten = partition.onChange(() => host.wake(this))
+  }
+
+  /** Nothing to deliver, to wait for or to count; only the partition or the ledger can change that. */
+  get isQuiet(): boolean {
+    const { ledger, partition } = this
+    return (
+      ledger.next >= partition.highWatermark &&
+      ledger.floor >= ledger.next &&
+      ledger.next >= partition.startOffset &&
+      this.wakeAt === Number.POSITIVE_INFINITY &&
+      !this.isLoading
+    )
   }
 
   get isLoading(): boolean {
@@ -83,9 +117,12 @@ export class Lane implements CursorOwner, StagingLane {
     this.ledger.policy = policyOf(settings)
   }
 
-  close(): void {
+  /** Serves nothing any more; what is staged does not go out. `deleted`: its records go too. */
+  close(why: 'deleted' | 'closing'): void {
+    this.#isClosed = true
     this.#unlisten()
     this.cursor.owner = null
+    if (why === 'deleted') this.#cursors.delete(this.host.id)
   }
 
   /** Stages whatever may go out now; `room` bounds how many messages more may be unsettled. Answers whether anything did. */
@@ -119,7 +156,11 @@ export class Lane implements CursorOwner, StagingLane {
   }
 
   resumed(): void {
-    this.host.wake()
+    this.host.wake(this)
+  }
+
+  touched(): void {
+    this.host.touched(this)
   }
 
   /** Timestamp of the oldest message that is not acknowledged, where it is known without a wait. */
@@ -131,8 +172,8 @@ export class Lane implements CursorOwner, StagingLane {
   put(receiver: Receiver, batch: RecordBatch, from: number, to: number, attempt: number): void {
     const bytes = (batch.bytes.length / batch.count) * (to - from)
     receiver.stagedBytes += bytes
-    const delivery = { topic: this.host.topic, partition: this.partition.number, batch, from, to, attempt }
-    this.#parcels.push({ receiver, bytes, delivery })
+    const place = { topic: this.topic, partition: this.partition.number, idPrefix: this.#idPrefix }
+    this.#parcels.push({ receiver, bytes, delivery: { ...place, batch, from, to, attempt } })
   }
 
   #advance(now: number): void {
@@ -146,16 +187,15 @@ export class Lane implements CursorOwner, StagingLane {
     if (!lost) return
     this.cursor.touch('lazy')
     this.#gap = this.#gap ? { from: Math.min(this.#gap.from, lost.from), to: Math.max(this.#gap.to, lost.to) } : lost
-    const { topic, logger } = this.host
-    logger.warn(
-      { topic, partition: partition.number, ...lost },
+    this.host.logger.warn(
+      { topic: this.topic, partition: partition.number, ...lost },
       'retention removed messages before their acknowledgement',
     )
   }
 
   #handOver(parcels: readonly Parcel[], isWritten: boolean): void {
     for (const { receiver, bytes } of parcels) receiver.stagedBytes -= bytes
-    if (!isWritten || !this.host.isOpen) return
+    if (!isWritten || !this.host.isOpen || this.#isClosed) return
     const deadline = this.host.clock.monotonic() + this.host.settings.ackDeadlineMs
     for (let i = 0; i < parcels.length; ) {
       const { receiver, delivery } = parcels[i]!

@@ -21,6 +21,15 @@ export function checkPosition(position: Position, partitions: number): void {
   }
 }
 
+/** A pattern's topics have offsets of their own: one number for all of them would mean nothing. */
+export function refuseOffsets(position: Position): void {
+  if (typeof position === 'string' || 'timestamp' in position) return
+  throw new TidingsError(
+    'invalid_argument',
+    'offsets: a pattern has many topics, so only "latest", "earliest" and a timestamp say where to start in them',
+  )
+}
+
 /** The offset that the position means in this partition; null where it says nothing about it. */
 export async function offsetOf(position: Position, partition: Partition): Promise<number | null> {
   if (position === 'latest') return partition.highWatermark

@@ -14,11 +14,12 @@ import type { LeaseHolder } from './ledger.ts'
 import type { Attachment, Confirmed, Subscription } from './subscription.ts'
 
 /** What the verbs need of the subscription. */
-export interface SettlementHost extends Pick<Subscription, 'topic' | 'name' | 'settings'> {
+export interface SettlementHost extends Pick<Subscription, 'name' | 'settings'> {
+  readonly isPattern: boolean
   readonly clock: Clock
   readonly metrics: Metrics
   readonly logger: Logger
-  lane(partition: number): Lane | undefined
+  laneOf(id: MessageId): Lane | undefined
   wake(): void
 }
 
@@ -58,9 +59,10 @@ export class Settlement implements Attachment {
     if (!isOrdered(type)) {
       throw new TidingsError('invalid_argument', `upTo: on a ${type} subscription acknowledge by ids`)
     }
+    this.#check([id])
     if (!this.#claimant.isLive) return this.#tooLate(confirmed)
     const { holder, isActive } = this.#claimant
-    const lane = this.#laneOf(id)
+    const lane = this.#host.laneOf(id)
     const count = lane ? lane.ledger.ackUpTo(holder, id.offset + 1, isActive) : 0
     if (count > 0) {
       lane?.cursor.touch('lazy')
@@ -127,12 +129,13 @@ export class Settlement implements Attachment {
 
   /** Takes the step for each range of neighbouring ids, and tells everybody concerned once. */
   #each(ids: readonly MessageId[], step: Step, isLasting = true): number {
+    this.#check(ids)
     let count = 0
     for (let i = 0; i < ids.length; ) {
       const first = ids[i]!
       let to = first.offset + 1
       for (i++; i < ids.length && ids[i]!.offset === to && isBeside(ids[i]!, first); i++) to++
-      const lane = this.#laneOf(first)
+      const lane = this.#host.laneOf(first)
       const settled = lane ? step(lane, first.offset, to) : 0
       if (lane && settled > 0 && isLasting) lane.cursor.touch('lazy')
       count += settled
@@ -141,17 +144,19 @@ export class Settlement implements Attachment {
     return count
   }
 
-  #laneOf(id: MessageId): Lane | undefined {
-    return id.topic === undefined || id.topic === this.#host.topic ? this.#host.lane(id.partition) : undefined
+  /** Of many topics, an id without one names none. */
+  #check(ids: readonly MessageId[]): void {
+    if (!this.#host.isPattern || ids.every(({ topic }) => topic !== undefined)) return
+    throw new TidingsError('invalid_argument', 'ids of a pattern subscription are "<topic>/<partition>:<offset>"')
   }
 
   /** Calls back when everything that the ids concern is durable; `count` of them were settled just now. */
   #confirm(ids: readonly MessageId[], count: number, confirmed: Confirmed): void {
     const acked =
-      count === ids.length ? ids : ids.filter((id) => this.#laneOf(id)?.ledger.isAcknowledged(id.offset) ?? false)
+      count === ids.length ? ids : ids.filter((id) => this.#host.laneOf(id)?.ledger.isAcknowledged(id.offset) ?? false)
     const lanes = new Set<Lane>()
     for (const id of acked) {
-      const lane = this.#laneOf(id)
+      const lane = this.#host.laneOf(id)
       if (lane) lanes.add(lane)
     }
     let left = lanes.size

@@ -1,36 +1,31 @@
 /**
- * One subscription at work: its consumers, its pulls, its lanes (one per partition), and the passes in
- * which messages go from the one to the other. A runner without arithmetic: what may go out is the
+ * One subscription at work: its consumers, its pulls, its lanes (one per partition of its topic, or of
+ * all topics that match its pattern), and the passes in which messages go from the one to the other. A runner without arithmetic: what may go out is the
  * ledger's decision, to whom is the dispatch's.
  *
  * Every event (an acknowledgement, a commit, a consumer that is ready) only wakes it; all that happened
  * in a turn of the event loop is answered by one synchronous pass. There is one timer, for the earliest
  * deadline of any lane. The host opens it, the server calls it.
  */
-import { type Position, type SubscriptionSettings, TidingsError } from '@tidings/sdk/protocol'
+import { type MessageId, type Position, type SubscriptionSettings, TidingsError } from '@tidings/sdk/protocol'
 import type { Clock, Timer } from '../base/clock.ts'
 import type { Logger, Metrics } from '../base/telemetry.ts'
-import type { Partition } from '../partition/partition.ts'
 import { Consumer, Pull, type Receiver } from './consumer.ts'
-import type { CursorStore } from './cursor-store.ts'
 import { Dispatch, isOrdered } from './dispatch.ts'
-import { Lane, type LaneHost } from './lane.ts'
+import { Lane, type LaneHost, type ServedPartition } from './lane.ts'
+import { Lanes } from './lanes.ts'
 import type { LeaseHolder } from './ledger.ts'
-import { checkPosition, offsetOf } from './positions.ts'
+import { checkPosition, offsetOf, refuseOffsets } from './positions.ts'
 import { Settlement, type SettlementHost } from './settlement.ts'
 import type { Attachment, ConsumerPort, Delivery, Subscription, SubscriptionState } from './subscription.ts'
-
-/** A partition and its subscription log. */
-export interface ServedPartition {
-  partition: Partition
-  cursors: CursorStore
-}
 
 export interface SubscriptionOptions {
   /** Names its records in the subscription logs; never used again after a deletion. */
   id: string
   name: string
+  /** Its topic, or the pattern that it follows. */
   topic: string
+  isPattern?: boolean
   settings: SubscriptionSettings
   partitions: readonly ServedPartition[]
   clock: Clock
@@ -42,6 +37,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   readonly id: string
   readonly name: string
   readonly topic: string
+  readonly isPattern: boolean
   readonly clock: Clock
   readonly metrics: Metrics
   readonly logger: Logger
@@ -50,14 +46,12 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   settings: SubscriptionSettings
   receivers: readonly Receiver[] = []
   isOpen = true
-  readonly #served = new Map<number, { lane: Lane; cursors: CursorStore }>()
-  #lanes: readonly Lane[] = []
+  readonly #lanes = new Lanes()
   /** In order of arrival. */
   #consumers: Consumer[] = []
   #pulls: Pull[] = []
   /** With it lies what pulls were answered. */
   readonly #pulledHolder: LeaseHolder = { outstanding: 0 }
-  #turn = 0
   #isAwake = false
   #timer: Timer | null = null
   #timerAt = Number.POSITIVE_INFINITY
@@ -66,6 +60,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     this.id = options.id
     this.name = options.name
     this.topic = options.topic
+    this.isPattern = options.isPattern ?? false
     this.settings = options.settings
     this.clock = options.clock
     this.metrics = options.metrics
@@ -74,12 +69,24 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     for (const served of options.partitions) this.addPartition(served)
   }
 
-  /** The topic has grown. */
-  addPartition({ partition, cursors }: ServedPartition): void {
-    const lane = new Lane(this, partition, cursors.cursor(this.id))
-    this.#served.set(partition.number, { lane, cursors })
-    this.#lanes = [...this.#served.values()].map((served) => served.lane)
+  /** The topic has grown, or another one is followed. Where the cursor has no record it begins at offset 0. */
+  addPartition(served: ServedPartition): void {
+    this.#lanes.add(new Lane(this, served))
     this.wake()
+  }
+
+  /** The names of the topics that it reads. */
+  get topics(): string[] {
+    return this.#lanes.topics()
+  }
+
+  /** The topic is gone, or no longer followed: what is outstanding of it is forgotten. */
+  removeTopic(topic: string): void {
+    for (const lane of this.#lanes.remove(topic)) {
+      for (const holder of [...this.#consumers, ...this.#pulls, this.#pulledHolder]) lane.ledger.detach(holder)
+      lane.close('deleted')
+    }
+    this.settled()
   }
 
   attach(port: ConsumerPort): Attachment {
@@ -131,8 +138,9 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
 
   async seek(to: Position): Promise<void> {
     this.#checkOpen()
-    checkPosition(to, this.#lanes.length)
-    const lanes = this.#lanes
+    const lanes = this.#lanes.all
+    if (this.isPattern) refuseOffsets(to)
+    else checkPosition(to, lanes.length)
     const offsets = await Promise.all(lanes.map((lane) => offsetOf(to, lane.partition)))
     this.#checkOpen()
     const moved = lanes.filter((_, index) => offsets[index] !== null)
@@ -154,9 +162,9 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   state(): SubscriptionState {
     const isActive = (index: number): boolean => !isOrdered(this.settings.type) || index === 0
     return {
-      backlog: sum(this.#lanes, (lane) => lane.backlog),
-      unacked: sum(this.#lanes, (lane) => lane.ledger.leased),
-      redelivering: sum(this.#lanes, (lane) => lane.ledger.waiting),
+      backlog: sum(this.#lanes.all, (lane) => lane.backlog),
+      unacked: sum(this.#lanes.all, (lane) => lane.ledger.leased),
+      redelivering: sum(this.#lanes.all, (lane) => lane.ledger.waiting),
       consumers: this.#consumers.map(({ port, outstanding, isPaused }, index) => ({
         name: port.name,
         unacked: outstanding,
@@ -165,7 +173,8 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
         active: isActive(index),
       })),
       oldestUnackedAgeMs: this.#oldestUnackedAgeMs(),
-      cursors: this.#lanes.map(({ partition, ledger }) => ({
+      cursors: this.#lanes.all.map(({ topic, partition, ledger }) => ({
+        ...(this.isPattern ? { topic } : {}),
         partition: partition.number,
         ackedThrough: ledger.floor,
         ackedAhead: ledger.ackedAhead,
@@ -175,7 +184,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
 
   update(settings: SubscriptionSettings): void {
     this.settings = settings
-    for (const lane of this.#lanes) lane.configure(settings)
+    for (const lane of this.#lanes.all) lane.configure(settings)
     this.wake()
   }
 
@@ -189,15 +198,13 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     }
     const gone = new TidingsError('subscription_not_found', `subscription ${this.name} was deleted`)
     for (const pull of this.#pulls.splice(0)) pull.answer(why === 'deleted' ? gone : [])
-    for (const { lane, cursors } of this.#served.values()) {
-      lane.close()
-      if (why === 'deleted') cursors.delete(this.id)
-    }
+    const lanes = this.#lanes.all
+    for (const lane of lanes) lane.close(why)
     // What was acknowledged without a wish for an answer should not come again only because we stop in good order.
-    const flushed = await Promise.allSettled(this.#lanes.map((lane) => lane.cursor.durable()))
-    for (const { partition } of this.#lanes.filter((_, index) => flushed[index]?.status === 'rejected')) {
+    const flushed = await Promise.allSettled(lanes.map((lane) => lane.cursor.durable()))
+    for (const { topic, partition } of lanes.filter((_, index) => flushed[index]?.status === 'rejected')) {
       this.logger.warn(
-        { subscription: this.name, partition: partition.number },
+        { subscription: this.name, topic, partition: partition.number },
         'acknowledgements could not be written',
       )
     }
@@ -205,8 +212,8 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
 
   // --- for the lanes and the settlements ---
 
-  lane(partition: number): Lane | undefined {
-    return this.#served.get(partition)?.lane
+  laneOf({ topic = this.topic, partition }: Pick<MessageId, 'topic' | 'partition'>): Lane | undefined {
+    return this.#lanes.find(topic, partition)
   }
 
   heirOf(receiver: Receiver): LeaseHolder {
@@ -223,7 +230,12 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     this.wake()
   }
 
-  wake(): void {
+  touched(lane: Lane): void {
+    this.#lanes.wake(lane)
+  }
+
+  wake(lane?: Lane): void {
+    if (lane) this.#lanes.wake(lane)
     if (this.#isAwake || !this.isOpen) return
     this.#isAwake = true
     this.clock.soon(() => {
@@ -236,24 +248,20 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
 
   #pass(): void {
     const now = this.clock.monotonic()
-    const lanes = this.#lanes
-    let room = this.settings.maxUnacked - sum(lanes, (lane) => lane.ledger.unsettled)
-    // A pass begins after the lane that got something last, so that no partition always finds the credit used up.
-    const first = this.#turn
-    for (let step = 0; step < lanes.length; step++) {
-      const at = (first + step) % lanes.length
-      const lane = lanes[at]!
+    let room = this.settings.maxUnacked - sum(this.#lanes.awake, (lane) => lane.ledger.unsettled)
+    this.#lanes.round((lane) => {
       const before = lane.ledger.unsettled
-      if (lane.serve(now, Math.max(0, room))) this.#turn = at + 1
+      const isServed = lane.serve(now, Math.max(0, room))
       room -= lane.ledger.unsettled - before
-    }
+      return isServed
+    })
     this.#answerPulls()
     this.#arm(now)
   }
 
   #arm(now: number): void {
     let at = Number.POSITIVE_INFINITY
-    for (const lane of this.#lanes) at = Math.min(at, lane.wakeAt)
+    for (const lane of this.#lanes.awake) at = Math.min(at, lane.wakeAt)
     // A timer that fires too early only looks again, so it is not moved for a deadline that is later.
     if (at >= this.#timerAt) return
     this.#timer?.cancel()
@@ -281,7 +289,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   /** Whatever lies with it may go to others: handed over as an attempt, staged as if nothing had been. */
   #takeBack(holder: LeaseHolder): void {
     let returned = 0
-    for (const lane of this.#lanes) {
+    for (const lane of this.#lanes.awake) {
       if (holder.outstanding === 0) break
       returned += lane.ledger.detach(holder)
       lane.cursor.touch('lazy')
@@ -293,10 +301,11 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   #answerPulls(): void {
     for (const pull of this.#pulls) {
       if (pull.outstanding > 0) continue
-      const stalled = this.#lanes.find((lane) => lane.cursor.stalled)?.cursor.stalled
+      const stalled = this.#lanes.awake.find((lane) => lane.cursor.stalled)?.cursor.stalled
       if (pull.deliveries.length > 0) this.#endPull(pull, pull.deliveries)
       else if (stalled) this.#endPull(pull, stalled)
-      else if (pull.isHurried && !this.#isAwake && !this.#lanes.some((lane) => lane.isLoading)) this.#endPull(pull, [])
+      else if (pull.isHurried && !this.#isAwake && !this.#lanes.awake.some((lane) => lane.isLoading))
+        this.#endPull(pull, [])
     }
   }
 
@@ -305,8 +314,8 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     this.#pulls = this.#pulls.filter((other) => other !== pull)
     this.#takeBack(pull)
     const unanswered = outcome === pull.deliveries ? [] : pull.deliveries
-    for (const { partition, from, to } of unanswered) {
-      const lane = this.lane(partition)
+    for (const { topic, partition, from, to } of unanswered) {
+      const lane = this.laneOf({ topic, partition })
       lane?.ledger.release(this.#pulledHolder, from, to)
       lane?.cursor.touch('lazy')
     }
@@ -332,7 +341,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
 
   #oldestUnackedAgeMs(): number | null {
     let oldest: number | null = null
-    for (const lane of this.#lanes) {
+    for (const lane of this.#lanes.all) {
       const timestamp = lane.oldestTimestamp()
       if (timestamp !== null) oldest = Math.min(oldest ?? timestamp, timestamp)
     }

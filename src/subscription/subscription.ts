@@ -9,6 +9,8 @@ import type { RecordBatch } from '../log/record-batch.ts'
 export interface Delivery {
   topic: string
   partition: number
+  /** What stands before `<partition>:<offset>` in the ids: nothing, or `<topic>/` where the subscription follows a pattern. */
+  idPrefix: string
   batch: RecordBatch
   from: number
   to: number
@@ -75,12 +77,14 @@ export interface SubscriptionState {
   redelivering: number
   consumers: { name: string; unacked: number; prefetch: number; paused: boolean; active: boolean }[]
   oldestUnackedAgeMs: number | null
-  cursors: { partition: number; ackedThrough: number; ackedAhead: number }[]
+  /** `topic` only where the subscription follows a pattern. */
+  cursors: { topic?: string; partition: number; ackedThrough: number; ackedAhead: number }[]
 }
 
 export interface Subscription {
   readonly id: string
   readonly name: string
+  /** Its topic, or the pattern that it follows. */
   readonly topic: string
   readonly settings: SubscriptionSettings
   /** Joins a consumer; throws `subscription_busy` where the type admits one only. */

@@ -42,7 +42,7 @@ export class SubscriptionRig {
       name: 'billing',
       topic: 'orders',
       settings,
-      partitions: partitions.map((partition, i) => ({ partition, cursors: stores[i]! })),
+      partitions: partitions.map((partition, i) => ({ topic: 'orders', partition, cursors: stores[i]! })),
       clock,
       metrics,
       logger,

@@ -98,7 +98,7 @@ function joined(attach: () => Attachment = () => attachment): Session {
 
 function delivery(offset: number, bytes = 10): Delivery {
   const batch = batchOf({ value: Buffer.from(JSON.stringify('x'.repeat(bytes))) }, offset)
-  return { topic: 't', partition: 0, batch, from: offset, to: offset + 1, attempt: 1 }
+  return { topic: 't', partition: 0, idPrefix: '', batch, from: offset, to: offset + 1, attempt: 1 }
 }
 
 beforeEach(() => {

@@ -164,6 +164,7 @@ describe('the cursor store', () => {
       r.cursor.owner = {
         refused: (error) => events.push(`refused ${error.code}`),
         resumed: () => events.push('resumed'),
+        touched: () => undefined,
       }
       lease(r, 0, 5)
       r.ledger.ack(holder, 1, 3)

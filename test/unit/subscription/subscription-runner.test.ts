@@ -137,7 +137,7 @@ describe('a subscription', () => {
     partition.publish(3)
     const consumer = new FakeConsumer('a')
     rig.subscription.attach(consumer)
-    rig.subscription.addPartition({ partition, cursors: other.stores[1]! })
+    rig.subscription.addPartition({ topic: 'orders', partition, cursors: other.stores[1]! })
     await rig.rest()
     await other.rest()
     await rig.rest()
