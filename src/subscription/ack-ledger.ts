@@ -2,41 +2,32 @@
  * The ledger of one subscription in one partition: which messages lie with whom, which wait for
  * another delivery, and with that, which are acknowledged. A decision: synchronous, no clock of its own.
  *
- * Every offset below `next` is in exactly one run of `leased`, `ready` or `delayed`, or else it is
- * acknowledged; nothing at or past `next` was ever delivered. So the floor is the lowest run's start.
+ * Every offset below `next` is in exactly one run of `leased` or `waiting` (waiting-list.ts: ready, delayed
+ * or doomed), or else it is acknowledged; nothing at or past `next` was ever delivered. So the floor is the lowest run's start.
  * A lease is staged (deadline Infinity) until its record is written and the message is handed over;
  * nobody can acknowledge a staged one by its id, and it never expires.
- * All changes that must survive a restart go to `changes`. DELIVERY.md has the states and the rules.
+ * All changes that must survive a restart go to `changes`. ledger.ts says what each method is for,
+ * DELIVERY.md has the states and the rules.
  * Called by the lane (deliveries), the settlement (what consumers say) and the cursor store (records).
  */
 import { Changes } from './changes.ts'
-import type { LeaseHolder, LedgerPolicy, Offer } from './ledger.ts'
-import type { LedgerState, PendingRun } from './ledger-state.ts'
+import { inherit, type Lease, STAGED } from './lease.ts'
+import type { Doomed, Failure, LeaseHolder, Ledger, LedgerPolicy, Offer, Standing } from './ledger.ts'
+import type { LedgerState } from './ledger-state.ts'
 import { type Run, RunList } from './run-list.ts'
+import { WaitingList, type WaitingRun } from './waiting-list.ts'
 
-interface Lease extends Run {
-  holder: LeaseHolder
-  attempt: number
-  /** Was nacked or ran out of time before: in order, nothing later goes out before it is settled. */
-  failed: boolean
-  deadline: number
-}
-
-const STAGED = Number.POSITIVE_INFINITY
 const EVERYTHING = Number.POSITIVE_INFINITY
-const any = (): boolean => true
 
-export class AckLedger {
+export class AckLedger implements Ledger {
   readonly changes = new Changes()
-  policy: LedgerPolicy
+  #policy: LedgerPolicy
   readonly #leased = new RunList<Lease>()
-  readonly #ready = new RunList<PendingRun>()
-  readonly #delayed = new RunList<PendingRun>()
+  readonly #waiting: WaitingList
   #next: number
   #leasedCount = 0
-  #waitingCount = 0
   #failedLeased = 0
-  /** No deadline and no notBefore lies before it: what makes looking for them rare. */
+  /** No deadline lies before it: what makes looking for them rare. */
   #wakeAt = Number.POSITIVE_INFINITY
   readonly #offer: Offer = { from: 0, to: 0, attempt: 0 }
   /** Arguments of the callbacks below, which exist once instead of once a call. */
@@ -45,24 +36,31 @@ export class AckLedger {
   #delayMs: number | null = null
 
   constructor(policy: LedgerPolicy, state: LedgerState) {
-    this.policy = policy
+    this.#policy = policy
+    this.#waiting = new WaitingList(policy.maxDeliveries)
     this.#next = state.next
-    for (const run of state.runs) this.#wait({ ...run })
+    for (const run of state.runs) this.#waiting.add({ ...run, failure: null })
   }
 
-  /** First offset that was never delivered. */
+  get policy(): LedgerPolicy {
+    return this.#policy
+  }
+
+  set policy(policy: LedgerPolicy) {
+    this.#policy = policy
+    this.#waiting.limit(policy.maxDeliveries)
+  }
+
   get next(): number {
     return this.#next
   }
 
-  /** Every offset below it is acknowledged. */
   get floor(): number {
-    return Math.min(this.#leased.first?.from ?? this.#next, this.#lowestWaiting())
+    return this.#waiting.lowest(this.#leased.first?.from ?? this.#next)
   }
 
-  /** Messages delivered or to be delivered again, and not acknowledged: what `maxUnacked` bounds. */
   get unsettled(): number {
-    return this.#leasedCount + this.#waitingCount
+    return this.#leasedCount + this.#waiting.count + this.#waiting.doomedCount
   }
 
   get leased(): number {
@@ -70,34 +68,50 @@ export class AckLedger {
   }
 
   get waiting(): number {
-    return this.#waitingCount
+    return this.#waiting.count
   }
 
-  /** Messages at or past the floor that are acknowledged. */
+  get doomedCount(): number {
+    return this.#waiting.doomedCount
+  }
+
   get ackedAhead(): number {
     return this.#next - this.floor - this.unsettled
   }
 
-  /** When `advance` has something to do, at the earliest. */
   get wakeAt(): number {
-    return this.#wakeAt
+    return Math.min(this.#wakeAt, this.#waiting.wakeAt)
   }
 
   isAcknowledged(offset: number): boolean {
-    if (offset >= this.#next) return false
-    return !(this.#leased.find(offset) ?? this.#ready.find(offset) ?? this.#delayed.find(offset))
+    return offset < this.#next && !(this.#leased.find(offset) ?? this.#waiting.find(offset))
   }
 
-  /** Deadlines that have passed become failures, delays that have passed end. Answers how many leases expired. */
+  describe(offset: number): Standing {
+    if (offset >= this.#next) return { state: 'not_reached' }
+    const lease = this.#leased.find(offset)
+    if (lease) {
+      const { holder, attempt, deadline, failure } = lease
+      return { state: 'outstanding', holder, attempt, deadline, isStaged: deadline === STAGED, failure }
+    }
+    const run = this.#waiting.find(offset)
+    if (!run) return { state: 'acked' }
+    const { attempts, notBefore, failure } = run
+    if (this.#waiting.isDoomed(offset)) return { state: 'doomed', attempts, failure }
+    const blockedBy = this.policy.ordered ? this.#blocker(offset) : null
+    return { state: 'waiting', attempts, notBefore, blockedBy, failure }
+  }
+
   advance(now: number): number {
-    if (now < this.#wakeAt) return 0
+    if (now < this.wakeAt) return 0
     this.#now = now
     this.#wakeAt = Number.POSITIVE_INFINITY
     const expired = this.#leased.take(0, EVERYTHING, this.#isOver, this.#fail)
-    this.#delayed.take(0, EVERYTHING, this.#isDue, this.#promote)
+    this.#waiting.promote(now)
     // Looking costs time by the number of runs; with very many of them, look less often: at most a tenth of the time.
-    const pauseMs = (this.#leased.size + this.#delayed.size) / 1000
-    this.#wakeAt = Math.max(this.#wakeAt, now + pauseMs)
+    const restsUntil = now + (this.#leased.size + this.#waiting.delays) / 1000
+    this.#wakeAt = Math.max(this.#wakeAt, restsUntil)
+    this.#waiting.wakeAt = Math.max(this.#waiting.wakeAt, restsUntil)
     return expired
   }
 
@@ -106,7 +120,7 @@ export class AckLedger {
    * their offset (the high watermark), `room` by their number. The answer is valid until the next call.
    */
   available(limit: number, room: number): Offer | null {
-    const ready = this.#ready.first
+    const ready = this.#waiting.firstReady
     const offer = this.#offer
     if (ready) {
       offer.from = ready.from
@@ -118,7 +132,7 @@ export class AckLedger {
       offer.attempt = 1
       if (offer.to <= offer.from) return null
     }
-    return this.policy.ordered && this.#isBlocked(offer.from) ? null : offer
+    return this.policy.ordered && this.#blocker(offer.from) !== null ? null : offer
   }
 
   /** Leases [from, to), the front of what `available` offered; staged until `handOver`. */
@@ -129,9 +143,7 @@ export class AckLedger {
     if (from === this.#next) {
       this.#next = to
       this.#leaseNew(holder, from, to)
-    } else {
-      this.#waitingCount -= this.#ready.take(from, to, any, this.#leaseAgain)
-    }
+    } else this.#waiting.takeReady(from, to, this.#leaseAgain)
   }
 
   /**
@@ -157,26 +169,28 @@ export class AckLedger {
     return countOf(pieces) === to - from ? null : pieces
   }
 
-  /** Settles what lies with the holder in [from, to); answers how many that were, like all that follow. */
   ack(holder: LeaseHolder, from: number, to: number): number {
     this.#asking = holder
     return this.#leased.take(from, to, this.#isHeld, this.#settle)
   }
 
-  /** Everything below `to` that lies with the holder and, if told so, everything that waits. */
   ackUpTo(holder: LeaseHolder, to: number, waitingToo: boolean): number {
     this.#asking = holder
     let count = this.#leased.take(0, to, this.#isHolders, this.#settle)
-    if (waitingToo) count += this.#dropWaiting(0, to)
+    if (waitingToo) count += this.#waiting.drop(0, to, this.#acked)
     return count
   }
 
-  /** Gives back as failed: again after `delayMs`, or by the backoff when that is null. */
   nack(holder: LeaseHolder, from: number, to: number, now: number, delayMs: number | null): number {
     this.#asking = holder
     this.#now = now
     this.#delayMs = delayMs
     return this.#leased.take(from, to, this.#isHeld, this.#refuse)
+  }
+
+  reject(holder: LeaseHolder, from: number, to: number): number {
+    this.#asking = holder
+    return this.#leased.take(from, to, this.#isHeld, this.#doom)
   }
 
   extend(holder: LeaseHolder, from: number, to: number, deadline: number): number {
@@ -185,20 +199,17 @@ export class AckLedger {
     return countOf(this.#renew(from, to, this.#isHeld, deadline))
   }
 
-  /** Gives back as if it had not been delivered. */
   release(holder: LeaseHolder, from: number, to: number): number {
     this.#asking = holder
     return this.#leased.take(from, to, this.#isHeld, this.#giveBack)
   }
 
-  /** The holder is gone: what was handed over counts as an attempt, what was staged does not. */
   detach(holder: LeaseHolder): number {
     this.#asking = holder
     this.#leased.take(0, EVERYTHING, this.#isStaged, this.#giveBack)
     return this.#leased.take(0, EVERYTHING, this.#isHeld, this.#lose)
   }
 
-  /** Nothing staged goes out any more: the record could not be written. */
   unstage(): void {
     this.#leased.take(0, EVERYTHING, (run) => run.deadline === STAGED, this.#giveBack)
   }
@@ -208,23 +219,37 @@ export class AckLedger {
     if (from === this.#next) {
       this.#next = to
       this.changes.acked(from, to)
-    } else this.#dropWaiting(from, to)
+    } else this.#waiting.drop(from, to, this.#acked)
   }
 
-  /**
-   * Offsets below `start` are no longer in the log. Those that still wait for a delivery are lost:
-   * answers the span they lie in, or null. Leases stay, their holders have the messages.
-   */
+  doomed(from: number, count: number): Doomed[] {
+    return this.#waiting.doomed(from, count)
+  }
+
+  bury(from: number, to: number): number {
+    return this.#waiting.bury(from, to, this.#acked)
+  }
+
+  revive(from: number, to: number): number {
+    const end = Math.min(to, this.#next)
+    let count = 0
+    for (let at = from; at < end; at++) {
+      if (!this.isAcknowledged(at)) continue
+      this.changes.pending(at, at + 1, 0, false, 0)
+      this.#waiting.add({ from: at, to: at + 1, attempts: 0, failed: false, notBefore: 0, failure: null })
+      count++
+    }
+    return count
+  }
+
   skipTo(start: number): Run | null {
-    const from = Math.min(this.#lowestWaiting(), this.#next)
+    const from = this.#waiting.lowestUndelivered(this.#next)
     if (from >= start) return null
     let to = from
-    const lose = (_run: PendingRun, pieceFrom: number, pieceTo: number): void => {
+    this.#waiting.dropUndelivered(start, (pieceFrom, pieceTo) => {
       to = Math.max(to, pieceTo)
       this.changes.acked(pieceFrom, pieceTo)
-    }
-    this.#waitingCount -= this.#ready.take(0, start, any, lose)
-    this.#waitingCount -= this.#delayed.take(0, start, any, lose)
+    })
     if (this.#next < start) {
       this.changes.acked(this.#next, start)
       this.#next = start
@@ -233,14 +258,11 @@ export class AckLedger {
     return { from, to }
   }
 
-  /** Forgets everything: offsets below are acknowledged, the others were never delivered. */
   seek(offset: number): void {
     for (const lease of this.#leased) lease.holder.outstanding -= lease.to - lease.from
     this.#leased.clear()
-    this.#ready.clear()
-    this.#delayed.clear()
+    this.#waiting.clear()
     this.#leasedCount = 0
-    this.#waitingCount = 0
     this.#failedLeased = 0
     this.#wakeAt = Number.POSITIVE_INFINITY
     this.#next = offset
@@ -249,32 +271,28 @@ export class AckLedger {
 
   /** What outlives the process, in the order of offsets: leases count as delivered. */
   state(): LedgerState {
-    const runs: PendingRun[] = [...this.#ready, ...this.#delayed].map((run) => ({ ...run }))
+    const runs = this.#waiting.runs()
     for (const { from, to, attempt, failed } of this.#leased) {
       runs.push({ from, to, attempts: attempt, failed, notBefore: 0 })
     }
     return { next: this.#next, runs: runs.sort((a, b) => a.from - b.from) }
   }
 
-  #lowestWaiting(): number {
-    return Math.min(this.#ready.first?.from ?? this.#next, this.#delayed.first?.from ?? this.#next)
-  }
-
-  /** In order: something lower waits out its delay, or was a failure and is not settled yet. */
-  #isBlocked(offset: number): boolean {
-    const delayed = this.#delayed.first
-    if (delayed && delayed.from < offset) return true
-    if (this.#failedLeased === 0) return false
+  /** In order: something lower waits out its delay or its end, or was a failure and is not settled yet. */
+  #blocker(offset: number): number | null {
+    const held = this.#waiting.lowestHeld(offset)
+    if (held < offset) return held
+    if (this.#failedLeased === 0) return null
     for (const lease of this.#leased) {
-      if (lease.from >= offset) return false
-      if (lease.failed) return true
+      if (lease.from >= offset) return null
+      if (lease.failed) return lease.from
     }
-    return false
+    return null
   }
 
   /** In order: something lower has to be delivered first, by now. */
   #isOvertaking(offset: number): boolean {
-    return (this.#ready.first?.from ?? offset) < offset || this.#isBlocked(offset)
+    return (this.#waiting.firstReady?.from ?? offset) < offset || this.#blocker(offset) !== null
   }
 
   #leaseNew(holder: LeaseHolder, from: number, to: number): void {
@@ -282,7 +300,7 @@ export class AckLedger {
     const last = this.#leased.last
     const isAlike = last?.holder === holder && last.deadline === STAGED && last.attempt === 1 && !last.failed
     if (isAlike && last.to === from) last.to = to
-    else this.#leased.insert({ from, to, holder, attempt: 1, failed: false, deadline: STAGED })
+    else this.#leased.insert({ from, to, holder, attempt: 1, failed: false, failure: null, deadline: STAGED })
   }
 
   #renew(from: number, to: number, wanted: (run: Lease) => boolean, deadline: number): Lease[] {
@@ -294,21 +312,6 @@ export class AckLedger {
     return pieces
   }
 
-  #wait(run: PendingRun): void {
-    this.#waitingCount += run.to - run.from
-    if (run.notBefore > 0) {
-      this.#delayed.insert(run)
-      this.#wakeAt = Math.min(this.#wakeAt, run.notBefore)
-    } else this.#ready.insert(run)
-  }
-
-  #dropWaiting(from: number, to: number): number {
-    const drop = (_run: PendingRun, pieceFrom: number, pieceTo: number): void => this.changes.acked(pieceFrom, pieceTo)
-    const count = this.#ready.take(from, to, any, drop) + this.#delayed.take(from, to, any, drop)
-    this.#waitingCount -= count
-    return count
-  }
-
   /** The lease ends, whatever comes then. */
   #end(run: Lease, count: number): void {
     run.holder.outstanding -= count
@@ -316,10 +319,16 @@ export class AckLedger {
     if (run.failed) this.#failedLeased -= count
   }
 
-  #return(run: Lease, from: number, to: number, attempts: number, failed: boolean, notBefore: number): void {
+  #return(from: number, to: number, run: Lease, back: Omit<WaitingRun, 'from' | 'to'>): void {
     this.#end(run, to - from)
-    this.changes.pending(from, to, attempts, failed, notBefore)
-    this.#wait({ from, to, attempts, failed, notBefore })
+    this.changes.pending(from, to, back.attempts, back.failed, back.notBefore)
+    this.#waiting.add({ from, to, ...back })
+  }
+
+  /** After the last attempt there is nothing to wait for. */
+  #failed(run: Lease, from: number, to: number, failure: Failure, notBefore: number): void {
+    const isOver = this.#waiting.isLast(run.attempt)
+    this.#return(from, to, run, { attempts: run.attempt, failed: true, failure, notBefore: isOver ? 0 : notBefore })
   }
 
   #backoffMs(attempt: number): number {
@@ -337,13 +346,7 @@ export class AckLedger {
     return false
   }
 
-  #isDue = (run: PendingRun): boolean => {
-    if (run.notBefore <= this.#now) return true
-    this.#wakeAt = Math.min(this.#wakeAt, run.notBefore)
-    return false
-  }
-
-  #promote = (run: PendingRun, from: number, to: number): void => this.#ready.insert({ ...run, from, to })
+  #acked = (from: number, to: number): void => this.changes.acked(from, to)
 
   #settle = (run: Lease, from: number, to: number): void => {
     this.#end(run, to - from)
@@ -351,30 +354,32 @@ export class AckLedger {
   }
 
   #fail = (run: Lease, from: number, to: number): void =>
-    this.#return(run, from, to, run.attempt, true, this.#now + this.#backoffMs(run.attempt))
+    this.#failed(run, from, to, 'deadline', this.#now + this.#backoffMs(run.attempt))
 
   #refuse = (run: Lease, from: number, to: number): void => {
     const delayMs = this.#delayMs ?? this.#backoffMs(run.attempt)
-    this.#return(run, from, to, run.attempt, true, delayMs === 0 ? 0 : this.#now + delayMs)
+    this.#failed(run, from, to, 'nack', delayMs === 0 ? 0 : this.#now + delayMs)
   }
 
-  #giveBack = (run: Lease, from: number, to: number): void =>
-    this.#return(run, from, to, run.attempt - 1, run.failed, 0)
+  #doom = (run: Lease, from: number, to: number): void => this.#failed(run, from, to, 'rejected', 0)
 
-  #lose = (run: Lease, from: number, to: number): void => this.#return(run, from, to, run.attempt, run.failed, 0)
+  #giveBack = (run: Lease, from: number, to: number): void => {
+    const { attempt, failed, failure } = run
+    this.#return(from, to, run, { attempts: attempt - 1, failed, failure, notBefore: 0 })
+  }
 
-  #leaseAgain = (run: PendingRun, from: number, to: number): void => {
+  #lose = (run: Lease, from: number, to: number): void => {
+    const { attempt, failed } = run
+    this.#return(from, to, run, { attempts: attempt, failed, failure: 'disconnected', notBefore: 0 })
+  }
+
+  #leaseAgain = (run: WaitingRun, from: number, to: number): void => {
+    const { failed, failure } = run
     const attempt = run.attempts + 1
-    if (run.failed) this.#failedLeased += to - from
-    this.changes.pending(from, to, attempt, run.failed, 0)
-    this.#leased.insert({ from, to, holder: this.#asking!, attempt, failed: run.failed, deadline: STAGED })
+    if (failed) this.#failedLeased += to - from
+    this.changes.pending(from, to, attempt, failed, 0)
+    this.#leased.insert({ from, to, holder: this.#asking!, attempt, failed, failure, deadline: STAGED })
   }
-}
-
-function inherit(lease: Lease, heir: LeaseHolder, count: number): void {
-  lease.holder.outstanding -= count
-  heir.outstanding += count
-  lease.holder = heir
 }
 
 /** How many offsets. */

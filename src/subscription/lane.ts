@@ -239,6 +239,6 @@ export class Lane implements CursorOwner, StagingLane {
   }
 }
 
-function policyOf({ type, backoff }: SubscriptionSettings): LedgerPolicy {
-  return { ordered: isOrdered(type), backoff, maxDeliveries: null }
+function policyOf({ type, backoff, deadLetter }: SubscriptionSettings): LedgerPolicy {
+  return { ordered: isOrdered(type), backoff, maxDeliveries: deadLetter?.maxDeliveries ?? null }
 }

@@ -30,24 +30,38 @@ export interface Offer {
   attempt: number
 }
 
+/** How a delivery ended that was of no use; what the process still knows of it. */
+export type Failure = 'nack' | 'deadline' | 'disconnected' | 'rejected'
+
 /** Messages to give up on, delivered so often. */
 export interface Doomed extends Run {
   attempts: number
+  /** Of the last delivery; null: it was before a restart. */
+  failure: Failure | null
 }
 
 /** Where one message stands; what a person asks when it does not arrive. */
 export type Standing =
   | { state: 'not_reached' }
   | { state: 'acked' }
-  | { state: 'outstanding'; holder: LeaseHolder; attempt: number; deadline: number; isStaged: boolean }
+  /** `failure`, here and below: how the delivery before ended, where that is known. */
+  | {
+      state: 'outstanding'
+      holder: LeaseHolder
+      attempt: number
+      deadline: number
+      isStaged: boolean
+      failure: Failure | null
+    }
   /** `blockedBy`: an earlier message that must be settled first. `notBefore` 0: at once. */
-  | { state: 'waiting'; attempts: number; notBefore: number; blockedBy: number | null }
-  | { state: 'doomed'; attempts: number }
+  | { state: 'waiting'; attempts: number; notBefore: number; blockedBy: number | null; failure: Failure | null }
+  | { state: 'doomed'; attempts: number; failure: Failure | null }
   /** `blockedBy`: the message whose failures parked the key, when this one only waits behind it. */
-  | { state: 'parked'; attempts: number; blockedBy: number | null }
+  | { state: 'parked'; attempts: number; blockedBy: number | null; failure: Failure | null }
 
 export interface Ledger {
   readonly changes: Changes
+  /** Set anew, it holds for what waits too: exhausted messages become doomed, those that it spares come again. */
   policy: LedgerPolicy
   /** First offset that was never delivered. */
   readonly next: number
@@ -57,6 +71,8 @@ export interface Ledger {
   readonly unsettled: number
   readonly leased: number
   readonly waiting: number
+  /** Messages to give up on. */
+  readonly doomedCount: number
   /** Messages at or past the floor that are acknowledged. */
   readonly ackedAhead: number
   /** When `advance` has something to do, at the earliest. */
@@ -80,13 +96,16 @@ export interface Ledger {
   detach(holder: LeaseHolder): number
   /** Nothing staged goes out any more: the record could not be written. */
   unstage(): void
-  /** The lowest messages to give up on, all with as many attempts, or null. They stay until `bury`. */
-  doomed(): Doomed | null
+  /** Messages to give up on at and past `from`, in the order of offsets, `count` at most. They stay until `bury`. */
+  doomed(from: number, count: number): Doomed[]
   /** Their dead letters are durable: acknowledges what of [from, to) is doomed. Answers how many those were. */
   bury(from: number, to: number): number
   /** Brings acknowledged messages back, never delivered (redrive). Answers how many of them were acknowledged. */
   revive(from: number, to: number): number
-  /** Offsets below `start` are no longer in the log: answers the span of those that waited, or null. */
+  /**
+   * Offsets below `start` are no longer in the log. Those that wait for a delivery are lost: answers the span
+   * they lie in, or null. Leases stay, their holders have the messages; doomed ones stay, somebody had them.
+   */
   skipTo(start: number): Run | null
   /** Forgets everything: offsets below are acknowledged, the others were never delivered. */
   seek(offset: number): void

@@ -37,6 +37,14 @@ export class RunList<R extends Run> {
     for (const chunk of this.#chunks) yield* chunk
   }
 
+  /** Runs that hold something at or past the offset. */
+  *from(offset: number): Generator<R> {
+    for (let at = this.#chunkOf(offset); at < this.#chunks.length; at++) {
+      const chunk = this.#chunks[at]!
+      for (let index = indexIn(chunk, offset); index < chunk.length; index++) yield chunk[index]!
+    }
+  }
+
   /** The run that holds the offset. */
   find(offset: number): R | undefined {
     const chunk = this.#chunks[this.#chunkOf(offset)]

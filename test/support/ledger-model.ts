@@ -2,7 +2,7 @@
  * The acknowledgement ledger as anybody would write it who has no hurry: one entry per message, and
  * every question answered by looking at all of them. The real ledger is held against it.
  */
-import type { LeaseHolder, LedgerPolicy } from '../../src/subscription/ledger.ts'
+import type { Failure, LeaseHolder, LedgerPolicy } from '../../src/subscription/ledger.ts'
 import type { LedgerState } from '../../src/subscription/ledger-state.ts'
 
 interface Leased {
@@ -10,15 +10,20 @@ interface Leased {
   holder: LeaseHolder
   attempt: number
   failed: boolean
+  failure: Failure | null
   /** Null: staged. */
   deadline: number | null
 }
 
 interface Waiting {
-  kind: 'waiting'
+  /** Doomed: used up or rejected, and not to be delivered again. */
+  kind: 'waiting' | 'doomed'
   attempts: number
   failed: boolean
+  failure: Failure | null
   notBefore: number
+  /** Its delay is over, whatever `notBefore` says. */
+  isReady: boolean
 }
 
 type Message = Leased | Waiting | { kind: 'acked' }
@@ -27,7 +32,7 @@ export class LedgerModel {
   next: number
   now = 0
   readonly messages: Map<number, Message> = new Map()
-  readonly #policy: LedgerPolicy
+  #policy: LedgerPolicy
 
   constructor(policy: LedgerPolicy, next: number) {
     this.#policy = policy
@@ -38,12 +43,14 @@ export class LedgerModel {
     return this.#offsets(({ kind }) => kind !== 'acked')[0] ?? this.next
   }
 
-  count(kind: 'leased' | 'waiting'): number {
+  count(kind: 'leased' | 'waiting' | 'doomed'): number {
     return this.#offsets((message) => message.kind === kind).length
   }
 
   get ackedAhead(): number {
-    return this.#offsets((message) => message.kind === 'acked').filter((offset) => offset >= this.floor).length
+    let count = 0
+    for (let offset = this.floor; offset < this.next; offset++) if (this.isAcknowledged(offset)) count++
+    return count
   }
 
   outstanding(holder: LeaseHolder): number {
@@ -59,7 +66,7 @@ export class LedgerModel {
     let at = Number.POSITIVE_INFINITY
     for (const message of this.messages.values()) {
       if (message.kind === 'leased' && message.deadline !== null) at = Math.min(at, message.deadline)
-      if (message.kind === 'waiting' && message.notBefore > this.now) at = Math.min(at, message.notBefore)
+      if (message.kind === 'waiting' && !message.isReady) at = Math.min(at, message.notBefore)
     }
     return at
   }
@@ -70,7 +77,10 @@ export class LedgerModel {
     for (const [offset, message] of this.messages) {
       if (message.kind !== 'leased' || message.deadline === null || message.deadline > now) continue
       expired++
-      this.#wait(offset, message.attempt, true, now + this.#backoff(message.attempt))
+      this.#fail(offset, message.attempt, 'deadline', now + this.#backoff(message.attempt))
+    }
+    for (const message of this.messages.values()) {
+      if (message.kind === 'waiting') message.isReady ||= message.notBefore <= now
     }
     return expired
   }
@@ -80,7 +90,7 @@ export class LedgerModel {
     if (this.#policy.ordered && this.#isOvertaking(offset)) return null
     if (offset >= this.next) return offset === this.next && offset < limit && room > 0 ? 1 : null
     const message = this.messages.get(offset)
-    if (message?.kind !== 'waiting' || message.notBefore > this.now) return null
+    if (message?.kind !== 'waiting' || !message.isReady) return null
     return message.attempts + 1
   }
 
@@ -94,12 +104,13 @@ export class LedgerModel {
 
   lease(holder: LeaseHolder, offset: number): void {
     const message = this.messages.get(offset)
-    const again = message?.kind === 'waiting' ? message : { attempts: 0, failed: false }
+    const again = message?.kind === 'waiting' ? message : { attempts: 0, failed: false, failure: null }
     this.messages.set(offset, {
       kind: 'leased',
       holder,
       attempt: again.attempts + 1,
       failed: again.failed,
+      failure: again.failure,
       deadline: null,
     })
     this.next = Math.max(this.next, offset + 1)
@@ -107,9 +118,7 @@ export class LedgerModel {
 
   handOver(holder: LeaseHolder, from: number, to: number, deadline: number, heir: LeaseHolder): number[] {
     if (this.#policy.ordered && this.#isOvertaking(from)) {
-      this.#change(from, to, this.#staged(holder), (offset, { attempt, failed }) =>
-        this.#wait(offset, attempt - 1, failed, 0),
-      )
+      this.#change(from, to, this.#staged(holder), this.#giveBack)
       return []
     }
     return this.#change(from, to, this.#staged(holder), (offset, message) => {
@@ -125,7 +134,8 @@ export class LedgerModel {
     const offsets = this.#offsets(
       (message, offset) =>
         offset < to &&
-        ((message.kind === 'leased' && message.holder === holder) || (waitingToo && message.kind === 'waiting')),
+        ((message.kind === 'leased' && message.holder === holder) ||
+          (waitingToo && (message.kind === 'waiting' || message.kind === 'doomed'))),
     )
     for (const offset of offsets) this.#ack(offset)
     return offsets
@@ -134,8 +144,14 @@ export class LedgerModel {
   nack(holder: LeaseHolder, from: number, to: number, delayMs: number | null): number[] {
     return this.#change(from, to, this.#held(holder), (offset, { attempt }) => {
       const delay = delayMs ?? this.#backoff(attempt)
-      this.#wait(offset, attempt, true, delay === 0 ? 0 : this.now + delay)
+      this.#fail(offset, attempt, 'nack', delay === 0 ? 0 : this.now + delay)
     })
+  }
+
+  reject(holder: LeaseHolder, from: number, to: number): number[] {
+    return this.#change(from, to, this.#held(holder), (offset, { attempt }) =>
+      this.#fail(offset, attempt, 'rejected', 0),
+    )
   }
 
   extend(holder: LeaseHolder, from: number, to: number, deadline: number): number[] {
@@ -145,32 +161,74 @@ export class LedgerModel {
   }
 
   release(holder: LeaseHolder, from: number, to: number): number[] {
-    return this.#change(from, to, this.#held(holder), (offset, { attempt, failed }) =>
-      this.#wait(offset, attempt - 1, failed, 0),
-    )
+    return this.#change(from, to, this.#held(holder), this.#giveBack)
   }
 
   detach(holder: LeaseHolder): number[] {
-    this.#change(0, this.next, this.#staged(holder), (offset, { attempt, failed }) =>
-      this.#wait(offset, attempt - 1, failed, 0),
-    )
+    this.#change(0, this.next, this.#staged(holder), this.#giveBack)
     return this.#change(0, this.next, this.#held(holder), (offset, { attempt, failed }) =>
-      this.#wait(offset, attempt, failed, 0),
+      this.#wait(offset, attempt, failed, 'disconnected', 0),
     )
   }
 
   unstage(): void {
-    this.#change(
-      0,
-      this.next,
-      ({ deadline }) => deadline === null,
-      (offset, { attempt, failed }) => this.#wait(offset, attempt - 1, failed, 0),
-    )
+    this.#change(0, this.next, ({ deadline }) => deadline === null, this.#giveBack)
   }
 
   skip(offset: number): void {
     this.#ack(offset)
     this.next = Math.max(this.next, offset + 1)
+  }
+
+  /** The doomed ones at and past an offset: what each is, and how its last delivery ended. */
+  doomed(from: number, count: number): string[] {
+    return this.#offsets(({ kind }, offset) => kind === 'doomed' && offset >= from)
+      .slice(0, count)
+      .map((offset) => {
+        const { attempts, failure } = this.messages.get(offset) as Waiting
+        return `${offset}: ${attempts} attempts, ${failure ?? 'nobody knows'}`
+      })
+  }
+
+  bury(from: number, to: number): number {
+    const offsets = this.#offsets(({ kind }, offset) => kind === 'doomed' && offset >= from && offset < to)
+    for (const offset of offsets) this.#ack(offset)
+    return offsets.length
+  }
+
+  revive(from: number, to: number): number {
+    let count = 0
+    for (let offset = from; offset < to; offset++) {
+      if (!this.isAcknowledged(offset)) continue
+      this.#wait(offset, 0, false, null, 0)
+      count++
+    }
+    return count
+  }
+
+  /** What a changed limit does to what waits. */
+  limit(maxDeliveries: number | null): void {
+    this.#policy = { ...this.#policy, maxDeliveries }
+    for (const message of this.messages.values()) {
+      if (message.kind !== 'waiting' && message.kind !== 'doomed') continue
+      const isDoomed = this.#isOver(message.attempts, message.failure)
+      if (message.kind === 'doomed' && !isDoomed) message.isReady = true
+      message.kind = isDoomed ? 'doomed' : 'waiting'
+    }
+  }
+
+  /** What the ledger describes, in one line. */
+  describe(offset: number): string {
+    if (offset >= this.next) return 'not_reached'
+    const message = this.messages.get(offset) ?? { kind: 'acked' }
+    if (message.kind === 'acked') return 'acked'
+    const failure = message.failure ?? 'nobody knows'
+    if (message.kind === 'leased') {
+      const deadline = message.deadline === null ? 'staged' : `until ${message.deadline}`
+      return `outstanding, attempt ${message.attempt}, ${deadline}, ${failure}`
+    }
+    if (message.kind === 'doomed') return `doomed, ${message.attempts} attempts, ${failure}`
+    return `waiting, ${message.attempts} attempts, not before ${message.notBefore}, ${failure}`
   }
 
   /** The first and the last offset that were lost. */
@@ -212,8 +270,7 @@ export class LedgerModel {
   /** In order: a failure, wherever it is, blocks what comes after it, and nothing overtakes what waits. */
   #isOvertaking(offset: number): boolean {
     return [...this.messages].some(
-      ([other, message]) =>
-        other < offset && message.kind !== 'acked' && (message.failed || message.kind === 'waiting'),
+      ([other, message]) => other < offset && message.kind !== 'acked' && (message.failed || message.kind !== 'leased'),
     )
   }
 
@@ -229,8 +286,23 @@ export class LedgerModel {
     this.messages.set(offset, { kind: 'acked' })
   }
 
-  #wait(offset: number, attempts: number, failed: boolean, notBefore: number): void {
-    this.messages.set(offset, { kind: 'waiting', attempts, failed, notBefore })
+  #giveBack = (offset: number, { attempt, failed, failure }: Leased): void =>
+    this.#wait(offset, attempt - 1, failed, failure, 0)
+
+  #fail(offset: number, attempt: number, failure: Failure, notBefore: number): void {
+    const { maxDeliveries } = this.#policy
+    const isLast = maxDeliveries !== null && attempt >= maxDeliveries
+    this.#wait(offset, attempt, true, failure, isLast ? 0 : notBefore)
+  }
+
+  #isOver(attempts: number, failure: Failure | null): boolean {
+    const { maxDeliveries } = this.#policy
+    return maxDeliveries !== null && (attempts >= maxDeliveries || failure === 'rejected')
+  }
+
+  #wait(offset: number, attempts: number, failed: boolean, failure: Failure | null, notBefore: number): void {
+    const kind = this.#isOver(attempts, failure) ? 'doomed' : 'waiting'
+    this.messages.set(offset, { kind, attempts, failed, failure, notBefore, isReady: notBefore === 0 })
   }
 
   #backoff(attempt: number): number {
@@ -255,7 +327,8 @@ export function durableOf(model: LedgerModel): string[] {
   const lines = [`next ${model.next}`]
   for (const [offset, message] of [...model.messages].sort(([a], [b]) => a - b)) {
     if (message.kind === 'leased') lines.push(line(offset, message.attempt, message.failed, 0))
-    if (message.kind === 'waiting') lines.push(line(offset, message.attempts, message.failed, message.notBefore))
+    if (message.kind === 'waiting' || message.kind === 'doomed')
+      lines.push(line(offset, message.attempts, message.failed, message.notBefore))
   }
   return lines
 }

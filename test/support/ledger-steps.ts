@@ -4,7 +4,7 @@
  */
 import fc from 'fast-check'
 import { AckLedger } from '../../src/subscription/ack-ledger.ts'
-import type { LeaseHolder, LedgerPolicy } from '../../src/subscription/ledger.ts'
+import type { Doomed, LeaseHolder, LedgerPolicy, Standing } from '../../src/subscription/ledger.ts'
 import { durableOf, LedgerModel, perMessage } from './ledger-model.ts'
 
 export type Step =
@@ -12,7 +12,7 @@ export type Step =
   | { do: 'pass'; ms: number }
   | { do: 'deliver'; who: number; max: number; room: number; ms: number | null }
   | { do: 'handOver'; who: number; heir: number; from: number; to: number; ms: number }
-  | { do: 'ack' | 'release'; who: number; from: number; to: number }
+  | { do: 'ack' | 'release' | 'reject'; who: number; from: number; to: number }
   | { do: 'ackUpTo'; who: number; to: number; waitingToo: boolean }
   | { do: 'nack'; who: number; from: number; to: number; delayMs: number | null }
   | { do: 'extend'; who: number; from: number; to: number; ms: number }
@@ -21,6 +21,8 @@ export type Step =
   | { do: 'skip'; max: number }
   | { do: 'skipTo'; start: number }
   | { do: 'seek'; to: number }
+  | { do: 'bury' | 'revive'; from: number; to: number }
+  | { do: 'limit'; maxDeliveries: number | null }
 
 const HOLDERS = 3
 const OFFSETS = 40
@@ -48,6 +50,10 @@ const rare: fc.Arbitrary<Step>[] = [
   fc.record({ do: fc.constant('skip'), max: fc.integer({ min: 1, max: 4 }) }),
   fc.record({ do: fc.constant('skipTo'), start: small }),
   fc.record({ do: fc.constant('seek'), to: small }),
+  fc.tuple(who, range).map(([w, r]) => ({ do: 'reject', who: w, ...r })),
+  range.map((r) => ({ do: 'bury', ...r })),
+  range.map((r) => ({ do: 'revive', ...r })),
+  fc.option(fc.integer({ min: 1, max: 4 })).map((maxDeliveries) => ({ do: 'limit', maxDeliveries })),
 ]
 
 /** Steps as they come in practice: much delivering and settling, now and then something else. */
@@ -91,6 +97,7 @@ export class Player {
       }
       case 'ack':
       case 'release':
+      case 'reject':
         same(step.do, ledger[step.do](holder, step.from, step.to), model[step.do](holder, step.from, step.to).length)
         break
       case 'ackUpTo': {
@@ -130,6 +137,14 @@ export class Player {
       case 'seek':
         ledger.seek(Math.min(step.to, this.#limit))
         model.seek(Math.min(step.to, this.#limit))
+        break
+      case 'bury':
+      case 'revive':
+        same(step.do, ledger[step.do](step.from, step.to), model[step.do](step.from, step.to))
+        break
+      case 'limit':
+        ledger.policy = { ...ledger.policy, maxDeliveries: step.maxDeliveries }
+        model.limit(step.maxDeliveries)
         break
     }
     // Time is told before anything is asked, as the lane does.
@@ -172,12 +187,17 @@ export class Player {
     same('floor', ledger.floor, model.floor)
     same('leased', ledger.leased, leased)
     same('waiting', ledger.waiting, waiting)
-    same('unsettled', ledger.unsettled, leased + waiting)
+    const doomed = model.count('doomed')
+    same('doomed', ledger.doomedCount, doomed)
+    same('unsettled', ledger.unsettled, leased + waiting + doomed)
+    same('all to give up on', linesOf(ledger.doomed(0, OFFSETS * 4)), model.doomed(0, OFFSETS * 4))
+    same('some to give up on', linesOf(ledger.doomed(OFFSETS / 4, 3)), model.doomed(OFFSETS / 4, 3))
     same('acked ahead', ledger.ackedAhead, model.ackedAhead)
     for (const holder of holders) same('outstanding', holder.outstanding, model.outstanding(holder))
     same('wakes in time', ledger.wakeAt <= model.nextEvent, true)
     for (const offset of [0, model.floor, model.next - 1, model.next]) {
       same(`${offset} is acknowledged`, ledger.isAcknowledged(offset), model.isAcknowledged(offset))
+      if (offset >= 0) same(`what ${offset} is`, lineOf(ledger.describe(offset)), model.describe(offset))
     }
     same('what a restart finds', perMessage(ledger.state()), durableOf(model))
   }
@@ -188,6 +208,23 @@ function same(what: string, actual: unknown, expected: unknown): void {
   if (actual === expected) return
   const [a, e] = [JSON.stringify(actual), JSON.stringify(expected)]
   if (a !== e) throw new Error(`${what}: the ledger says ${a}, the model ${e}`)
+}
+
+function lineOf(standing: Standing): string {
+  if (standing.state === 'acked' || standing.state === 'not_reached') return standing.state
+  const failure = standing.failure ?? 'nobody knows'
+  if (standing.state === 'outstanding') {
+    const deadline = standing.isStaged ? 'staged' : `until ${standing.deadline}`
+    return `outstanding, attempt ${standing.attempt}, ${deadline}, ${failure}`
+  }
+  const before = standing.state === 'waiting' ? `, not before ${standing.notBefore}` : ''
+  return `${standing.state}, ${standing.attempts} attempts${before}, ${failure}`
+}
+
+function linesOf(runs: readonly Doomed[]): string[] {
+  return runs.flatMap(({ from, to, attempts, failure }) =>
+    Array.from({ length: to - from }, (_, i) => `${from + i}: ${attempts} attempts, ${failure ?? 'nobody knows'}`),
+  )
 }
 
 function offsetsOf(runs: readonly { from: number; to: number }[]): number[] {

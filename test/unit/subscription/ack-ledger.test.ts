@@ -23,20 +23,13 @@ function deliver(ledger: AckLedger, holder: LeaseHolder, limit: number, deadline
 const PATIENCE_MS = 60_000
 
 describe('the ledger', () => {
-  it('answers like one entry per message, shared', { timeout: PATIENCE_MS }, () => {
+  it.each([
+    { what: 'shared', ordered: false },
+    { what: 'in order', ordered: true },
+  ])('answers like one entry per message, $what', { timeout: PATIENCE_MS }, ({ ordered }) => {
     fc.assert(
-      fc.property(steps, (history) => {
-        const player = new Player({ ordered: false, backoff, maxDeliveries: null })
-        for (const step of history) player.play(step)
-      }),
-      { numRuns: 2000 },
-    )
-  })
-
-  it('answers like one entry per message, in order', { timeout: PATIENCE_MS }, () => {
-    fc.assert(
-      fc.property(steps, (history) => {
-        const player = new Player({ ordered: true, backoff, maxDeliveries: null })
+      fc.property(steps, fc.constantFrom(null, 1, 3), (history, maxDeliveries) => {
+        const player = new Player({ ordered, backoff, maxDeliveries })
         for (const step of history) player.play(step)
       }),
       { numRuns: 2000 },
@@ -124,5 +117,80 @@ describe('the ledger', () => {
     expect(deliver(ledger, holder, 11)).toEqual(['2-3 #4', '10-10 #1'])
     ledger.advance(50)
     expect(deliver(ledger, holder, 11)).toEqual(['7-7 #2'])
+  })
+
+  it('gives up on a message at once when its last attempt failed, and on a rejected one', () => {
+    const ledger = new AckLedger({ ordered: false, backoff, maxDeliveries: 2 }, { next: 0, runs: [] })
+    const holder = consumer()
+    deliver(ledger, holder, 4, 100)
+    ledger.nack(holder, 0, 1, 0, 5000)
+    ledger.reject(holder, 1, 2)
+    expect(ledger.doomed(0, 10)).toEqual([{ from: 1, to: 2, attempts: 1, failure: 'rejected' }])
+    ledger.advance(100)
+    ledger.advance(10_000)
+    expect(deliver(ledger, holder, 4, 20_000)).toEqual(['0-0 #2', '2-3 #2'])
+    ledger.nack(holder, 0, 1, 10_000, null)
+    ledger.advance(20_000)
+    expect(ledger.doomed(0, 10)).toEqual([
+      { from: 0, to: 1, attempts: 2, failure: 'nack' },
+      { from: 1, to: 2, attempts: 1, failure: 'rejected' },
+      { from: 2, to: 4, attempts: 2, failure: 'deadline' },
+    ])
+    expect([ledger.waiting, ledger.unsettled, ledger.floor]).toEqual([0, 4, 0])
+    expect(ledger.bury(0, 3)).toBe(3)
+    expect([ledger.floor, ledger.isAcknowledged(2), ledger.isAcknowledged(3)]).toEqual([3, true, false])
+  })
+
+  it('does not count what was released as an attempt', () => {
+    const ledger = new AckLedger({ ordered: false, backoff, maxDeliveries: 1 }, { next: 0, runs: [] })
+    const holder = consumer()
+    for (let round = 0; round < 3; round++) {
+      expect(deliver(ledger, holder, 1)).toEqual(['0-0 #1'])
+      ledger.release(holder, 0, 1)
+    }
+    expect(ledger.doomedCount).toBe(0)
+  })
+
+  it('lets nothing of an ordered subscription pass what is to be given up on', () => {
+    const ledger = new AckLedger({ ordered: true, backoff, maxDeliveries: 1 }, { next: 0, runs: [] })
+    const holder = consumer()
+    deliver(ledger, holder, 2)
+    ledger.nack(holder, 0, 1, 0, null)
+    expect(deliver(ledger, holder, 5)).toEqual([])
+    ledger.bury(0, 1)
+    expect(deliver(ledger, holder, 5)).toEqual(['2-4 #1'])
+  })
+
+  it('gives up on used-up messages again after a restart, and forgets an unconfirmed reject', () => {
+    const policy = { ordered: false, backoff, maxDeliveries: 3 }
+    const before = new AckLedger(policy, { next: 0, runs: [] })
+    const holder = consumer()
+    deliver(before, holder, 2)
+    before.reject(holder, 0, 1)
+    const runs = [...before.state().runs, { from: 2, to: 3, attempts: 3, failed: true, notBefore: 0 }]
+    const after = new AckLedger(policy, { next: 3, runs })
+    expect(after.doomed(0, 10)).toEqual([{ from: 2, to: 3, attempts: 3, failure: null }])
+    expect(deliver(after, consumer(), 3)).toEqual(['0-0 #2', '1-1 #2'])
+  })
+
+  it('applies a changed limit to what waits', () => {
+    const ledger = new AckLedger({ ordered: false, backoff, maxDeliveries: null }, { next: 0, runs: [] })
+    const holder = consumer()
+    deliver(ledger, holder, 2)
+    ledger.nack(holder, 0, 1, 0, null)
+    ledger.policy = { ...ledger.policy, maxDeliveries: 1 }
+    expect(ledger.doomedCount).toBe(1)
+    ledger.policy = { ...ledger.policy, maxDeliveries: null }
+    expect(ledger.doomedCount).toBe(0)
+    expect(deliver(ledger, holder, 2)).toEqual(['0-0 #2'])
+  })
+
+  it('brings back what was acknowledged, as never delivered', () => {
+    const ledger = new AckLedger({ ordered: false, backoff, maxDeliveries: 2 }, { next: 0, runs: [] })
+    const holder = consumer()
+    deliver(ledger, holder, 4)
+    ledger.ack(holder, 0, 3)
+    expect(ledger.revive(1, 9)).toBe(2)
+    expect(deliver(ledger, holder, 4)).toEqual(['1-1 #1', '2-2 #1'])
   })
 })
