@@ -85,7 +85,7 @@ export const SETTINGS = {
   ),
   drainMs: setting(integer(0, MS_MAX), 10_000, 'longest time to finish what is in flight before the exit'),
   insecure: setting(truth, false, 'listen on an address that others reach, without access control'),
-  allowedOrigins: setting(origins, [], 'origins of browser pages that may open a WebSocket'),
+  allowedOrigins: setting(origins, [], 'origins of browser pages that may use the broker'),
   logLevel: setting(oneOf(LOG_LEVELS), 'info', 'least severity that is logged'),
   nodeId: setting(nodeName, 'node-1', 'name of this node'),
   maxQueuedBytes: setting(integer(MIB, 2 ** 40), 64 * MIB, 'messages waiting for the disk; past it publishers get 503'),

@@ -277,6 +277,7 @@ export class BrokerHost implements Host {
       for (const subscription of hosted.subscriptions.values())
         subscription.addPartition({ topic: topic.name, partition, cursors })
     }
+    if (added.length > 0) topic.changed('grown')
   }
 
   async #openTopic(entry: CatalogTopic, subscriptions: CatalogSubscription[]): Promise<Hosted> {
@@ -305,6 +306,7 @@ export class BrokerHost implements Host {
   }
 
   async #closeTopic(hosted: Hosted, why: 'deleted' | 'closing'): Promise<void> {
+    hosted.topic.changed(why)
     await Promise.all([...hosted.subscriptions.values()].map((subscription) => subscription.close(why)))
     for (const store of hosted.cursors) store.close()
     await Promise.all(hosted.topic.partitions.map((partition) => partition.close()))

@@ -53,7 +53,12 @@ export interface Topic {
   publishAll(inputs: readonly PublishInput[], done: BatchDone): void
   /** Throws `message_too_large` or `partition_not_found` for an entry that publish would refuse. */
   check(input: PublishInput): void
+  /** Calls the listener when the topic has gained partitions, and once when it ends. Answers how to stop it. */
+  watch(listener: (change: TopicChange) => void): () => void
 }
+
+/** `closing`: with the broker, which may serve the topic again after a restart. */
+export type TopicChange = 'grown' | 'deleted' | 'closing'
 
 /** Most Idempotency-Keys that one topic remembers: 64 bytes of memory each at worst. */
 const IDEMPOTENCY_KEYS_LIMIT = 4_000_000
@@ -71,6 +76,7 @@ export class HostedTopic implements Topic {
   readonly #clock: Clock
   readonly #window: IdempotencyWindow
   readonly #pending: Map<string, PendingKey> = new Map()
+  readonly #watchers: Set<(change: TopicChange) => void> = new Set()
   #nextSpread = 0
 
   constructor(
@@ -105,6 +111,16 @@ export class HostedTopic implements Topic {
     this.settings = settings
     this.#window.windowMs = settings.deduplicationWindowMs
     for (const partition of this.partitions) partition.configure(settings)
+  }
+
+  watch(listener: (change: TopicChange) => void): () => void {
+    this.#watchers.add(listener)
+    return () => void this.#watchers.delete(listener)
+  }
+
+  /** Tells those who watch; called by the host. */
+  changed(change: TopicChange): void {
+    for (const watcher of this.#watchers) watcher(change)
   }
 
   check(input: PublishInput): void {

@@ -11,9 +11,10 @@ import type { Clock } from '../base/clock.ts'
 import { InvariantError } from '../base/invariant.ts'
 import { type Logger, nullLogger } from '../base/telemetry.ts'
 import type { Host } from '../cluster/host.ts'
+import { EventStreams } from './event-routes.ts'
 import type { ServerMetrics } from './metrics.ts'
 import { opsRoutes } from './ops-routes.ts'
-import { checkOrigin } from './origin.ts'
+import { checkOrigin, readingHeaders } from './origin.ts'
 import { parserProblem, rawAnswer, sendError } from './problem.ts'
 import { publishRoutes } from './publish-routes.ts'
 import { pullRoutes } from './pull-routes.ts'
@@ -58,6 +59,7 @@ export class Server {
   readonly #parts: ServerParts
   readonly #app: FastifyInstance
   readonly #streams: Streams
+  readonly #events: EventStreams
   readonly routes = new RouteTable()
   readonly #sockets: Set<Duplex & { bytesRead: number }> = new Set()
   #isDraining = false
@@ -77,6 +79,15 @@ export class Server {
       joined: () => metrics.consumerJoined(),
       left: () => metrics.consumerLeft(),
     })
+    this.#events = new EventStreams({
+      host,
+      clock,
+      logger,
+      writeTimeoutMs: options.consumerWriteTimeoutMs,
+      isDraining,
+      joined: () => metrics.readerJoined(),
+      left: () => metrics.readerLeft(),
+    })
     this.#edges()
     publishRoutes(this.#app, {
       host,
@@ -92,6 +103,7 @@ export class Server {
     subscriptionRoutes(this.#app, host)
     pullRoutes(this.#app, host)
     readRoutes(this.#app, host, clock)
+    this.#events.routes(this.#app)
     opsRoutes(this.#app, { host, metrics, version: parts.version, isDraining })
   }
 
@@ -115,6 +127,7 @@ export class Server {
     const { clock, options } = this.#parts
     const { server } = this.#app
     const isStopped = new Promise<void>((resolve) => server.close(() => resolve()))
+    this.#events.drain()
     const isOver = { yet: false }
     const sweep = (): void => {
       if (isOver.yet) return
@@ -153,10 +166,10 @@ export class Server {
       socket.once('close', () => metrics.disconnected())
     })
     // Reading is left to the browser's own rules; publishes never come to a preHandler and check for themselves.
-    app.addHook('preHandler', (request, _reply, done) => {
-      if (request.method !== 'GET' && request.method !== 'HEAD') {
-        checkOrigin(request.headers.origin, options.allowedOrigins)
-      }
+    app.addHook('preHandler', (request, reply, done) => {
+      const { origin } = request.headers
+      if (request.method !== 'GET' && request.method !== 'HEAD') checkOrigin(origin, options.allowedOrigins)
+      else if (origin !== undefined) reply.headers(readingHeaders(origin, options.allowedOrigins))
       done()
     })
     app.addHook('onRoute', ({ method, url }) => this.routes.add(method, url))

@@ -19,6 +19,9 @@ export interface ServerMetrics extends Metrics {
   published(code: string): void
   consumerJoined(): void
   consumerLeft(): void
+  /** A reader of server-sent events came, went. */
+  readerJoined(): void
+  readerLeft(): void
   /** A TCP connection was opened, was closed. */
   connected(): void
   disconnected(): void
@@ -40,6 +43,7 @@ class Prometheus implements ServerMetrics {
   #redelivered = 0
   #acknowledged = 0
   #consumers = 0
+  #readers = 0
   #connections = 0
   readonly #syncs: Histogram
   readonly #backlog: Gauge<'topic' | 'subscription'>
@@ -114,6 +118,14 @@ class Prometheus implements ServerMetrics {
     this.#consumers--
   }
 
+  readerJoined(): void {
+    this.#readers++
+  }
+
+  readerLeft(): void {
+    this.#readers--
+  }
+
   connected(): void {
     this.#connections++
   }
@@ -148,6 +160,12 @@ class Prometheus implements ServerMetrics {
       help: 'Connected consumers',
       registers,
       collect: setter(() => this.#consumers),
+    })
+    new Gauge({
+      name: 'tidings_event_readers',
+      help: 'Open streams of server-sent events',
+      registers,
+      collect: setter(() => this.#readers),
     })
     new Gauge({
       name: 'tidings_connections',

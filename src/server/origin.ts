@@ -10,3 +10,8 @@ export function checkOrigin(origin: string | undefined, allowed: readonly string
   if (origin === undefined || allowed.includes(origin)) return
   throw new TidingsError('permission_denied', 'pages of this Origin may not do this: see --allowed-origins')
 }
+
+/** What lets a page of a listed origin read an answer, which a browser keeps from all others. */
+export function readingHeaders(origin: string, allowed: readonly string[]): Record<string, string> {
+  return allowed.includes(origin) ? { 'access-control-allow-origin': origin, vary: 'Origin' } : { vary: 'Origin' }
+}

@@ -23,6 +23,7 @@ export const ERRORS = {
   partition_not_found: { status: 404, close: 4404, retryable: false, title: 'No such partition' },
   not_found: { status: 404, retryable: false, title: 'No such resource' },
   method_not_allowed: { status: 405, retryable: false, title: 'Method not allowed' },
+  not_acceptable: { status: 406, retryable: false, title: 'No answer in a form that Accept allows' },
   conflict: { status: 409, retryable: false, title: 'Conflict' },
   subscription_busy: { status: 409, close: 4409, retryable: true, title: 'The subscription has a consumer' },
   message_too_large: { status: 413, close: 4413, retryable: false, title: 'Message too large' },

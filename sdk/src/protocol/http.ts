@@ -21,3 +21,7 @@ export const KEPT_HEADERS: readonly string[] = ['traceparent', 'tracestate', 'ba
 export const CLOUDEVENTS_PREFIX = 'ce-'
 
 export const NDJSON_CONTENT_TYPE = 'application/x-ndjson'
+
+export const EVENT_STREAM_CONTENT_TYPE = 'text/event-stream'
+/** Sent by a browser that reconnects: the `id` of the last event that it got. */
+export const LAST_EVENT_ID_HEADER = 'last-event-id'

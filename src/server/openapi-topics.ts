@@ -1,0 +1,72 @@
+/** The API's description: topics, and publishing to them. */
+import { type ErrorCode, HEADER, LIMITS, NDJSON_CONTENT_TYPE } from '@tidings/sdk/protocol'
+import { header, json, type Operations, ok, TOPIC, WITH_BODY } from './openapi-operation.ts'
+import { list, object, ref } from './openapi-schemas.ts'
+
+const PUBLISH_ERRORS: ErrorCode[] = [
+  'invalid_argument',
+  'topic_not_found',
+  'message_too_large',
+  'overloaded',
+  'storage_full',
+  'internal',
+]
+
+export const TOPIC_OPERATIONS: Operations = {
+  [`POST ${TOPIC}/messages`]: {
+    summary: 'Publish a message',
+    tag: 'publish',
+    description:
+      'The body is the value, byte for byte. The answer comes when the message is durable. Headers `Tidings-Header-<Name>` are kept as header `<name>`; `traceparent`, `tracestate`, `baggage` and CloudEvents `ce-*` under their own names.',
+    parameters: [
+      header(HEADER.key, 'UTF-8; messages of one key share a partition and keep their order'),
+      header(HEADER.partition, 'An explicit partition', { type: 'integer', minimum: 0 }),
+      header(HEADER.idempotencyKey, 'Stored once, however often it is sent within the topic’s window'),
+      header(HEADER.ttlMs, 'Not delivered after so long', { type: 'integer', minimum: 1 }),
+    ],
+    body: { '*/*': { type: 'string', format: 'binary' } },
+    answers: { 200: ok('Durable', ref('Receipt')) },
+    errors: ['partition_not_found', ...PUBLISH_ERRORS],
+  },
+  [`POST ${TOPIC}/messages/batch`]: {
+    summary: 'Publish many messages',
+    tag: 'publish',
+    description: 'The whole batch is checked before any of it is stored; an error names the entry by its index.',
+    body: {
+      'application/json': object({ messages: { ...list(ref('NewMessage')), maxItems: LIMITS.batchCount } }, [
+        'messages',
+      ]),
+      [NDJSON_CONTENT_TYPE]: { type: 'string', description: 'One NewMessage a line' },
+    },
+    answers: {
+      200: ok('Durable, in the order of the request', object({ receipts: list(ref('BatchReceipt')) }, ['receipts'])),
+    },
+    errors: ['unsupported_media_type', ...PUBLISH_ERRORS],
+  },
+  'GET /v1/topics': {
+    summary: 'List topics',
+    tag: 'topics',
+    answers: { 200: ok('Topics with their settings', object({ topics: list(ref('Topic')) }, ['topics'])) },
+    errors: [],
+  },
+  [`PUT ${TOPIC}`]: {
+    summary: 'Create or change a topic',
+    tag: 'topics',
+    description: 'Keys that are left out keep their value.',
+    body: json(ref('TopicSettings')),
+    answers: { 200: ok('It was there; changed', ref('Topic')), 201: ok('Created', ref('Topic')) },
+    errors: ['invalid_argument', 'conflict', 'storage_full', ...WITH_BODY],
+  },
+  [`GET ${TOPIC}`]: {
+    summary: 'A topic and its partitions',
+    tag: 'topics',
+    answers: { 200: ok('The topic', ref('Topic')) },
+    errors: ['invalid_argument', 'topic_not_found'],
+  },
+  [`DELETE ${TOPIC}`]: {
+    summary: 'Delete a topic with all its messages and subscriptions',
+    tag: 'topics',
+    answers: { 204: null },
+    errors: ['invalid_argument', 'topic_not_found'],
+  },
+}
