@@ -14,7 +14,7 @@ import { parseCommandLine } from './cli.ts'
 import { Catalog } from './cluster/catalog.ts'
 import { openSqliteCoordinator, STORE_FILE, StoreError } from './cluster/sqlite-coordinator.ts'
 import type { Config } from './config.ts'
-import { CorruptionError } from './log/log-recovery.ts'
+import { CorruptionError, VersionError } from './log/log-recovery.ts'
 import { type VerifiedLog, verifyAll } from './log/verify.ts'
 import { PARTITIONS_DIRECTORY } from './partition/partition.ts'
 import { createLogger } from './server/logging.ts'
@@ -110,6 +110,7 @@ function printVerified(log: VerifiedLog): void {
 function explain(error: unknown): string {
   const code = errorCode(error)
   if (error instanceof StoreError) return error.message
+  if (error instanceof VersionError) return error.message
   if (error instanceof CorruptionError) {
     return `${error.message}; nothing was changed: see what is there with "tidings verify", restore that file from a backup`
   }

@@ -5,10 +5,11 @@
  */
 import { crc32 } from 'node:zlib'
 import { getU64, putU64 } from '@tidings/sdk/protocol'
+import type { Random } from '../base/clock.ts'
 import type { IndexEntry } from './segment-index.ts'
 
 /** Raised when bytes that older code would misread are written; older code then refuses with a sentence. */
-export const FORMAT_VERSION = 1
+export const FORMAT_VERSION = 2
 
 export const SEGMENT_HEADER_BYTES = 64
 const SEGMENT_MAGIC = 0x54445347 // "TDSG"
@@ -36,34 +37,77 @@ export function partitionTag(topicId: string, partition: number, kind: string): 
 }
 
 /**
+ * A secret of one segment, drawn when it is created. Its footer repeats it and its batches carry its first half,
+ * the *mark*, so that nobody who only publishes can put bytes into a message that would be taken for either.
+ * Whoever reads a sealed segment sees it, which is too late: nothing is added to that one any more.
+ */
+export const NONCE_BYTES = 16
+export const MARK_BYTES = 8
+
+export function drawNonce(random: Random): Buffer {
+  const nonce = Buffer.alloc(NONCE_BYTES)
+  for (let at = 0; at < NONCE_BYTES; at += 4) nonce.writeUInt32BE(random.uint32(), at)
+  return nonce
+}
+
+export function markOf(nonce: Buffer): Buffer {
+  return nonce.subarray(0, MARK_BYTES)
+}
+
+export interface SegmentHeader {
+  baseOffset: number
+  /** Milliseconds since the epoch. */
+  createdAt: number
+  tag: number
+  nonce: Buffer
+}
+
+const NONCE_AT = 28
+
+/**
  *    0  u32  magic "TDSG"      8  u64  base offset
  *    4  u16  format version   16  u64  created at, milliseconds since the epoch
  *    6  u16  0                24  u32  partition tag
- *   28  32 bytes 0            60  u32  CRC-32 of bytes 0 to 60
+ *   28  16 bytes nonce        44  16 bytes 0
+ *   60  u32  CRC-32 of bytes 0 to 60
  */
-export function encodeSegmentHeader(baseOffset: number, createdAt: number, tag: number): Buffer {
+export function encodeSegmentHeader({ baseOffset, createdAt, tag, nonce }: SegmentHeader): Buffer {
   const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES)
   bytes.writeUInt32BE(SEGMENT_MAGIC, 0)
   bytes.writeUInt16BE(FORMAT_VERSION, 4)
   putU64(bytes, 8, baseOffset)
   putU64(bytes, 16, Math.floor(createdAt))
   bytes.writeUInt32BE(tag, 24)
+  nonce.copy(bytes, NONCE_AT, 0, NONCE_BYTES)
   bytes.writeUInt32BE(crc32(bytes.subarray(0, 60)), 60)
   return bytes
 }
 
-/** `newer`: written by a later version, not to be touched. */
-export type HeaderCheck = 'ok' | 'bad' | 'newer'
+/** `older`, `newer`: written by another version, not to be touched. */
+export type HeaderCheck = 'ok' | 'bad' | 'older' | 'newer'
 
 export function checkSegmentHeader(bytes: Buffer, baseOffset: number, tag: number): HeaderCheck {
   if (bytes.length < SEGMENT_HEADER_BYTES || bytes.readUInt32BE(0) !== SEGMENT_MAGIC) return 'bad'
   if (crc32(bytes.subarray(0, 60)) !== bytes.readUInt32BE(60)) return 'bad'
-  if (bytes.readUInt16BE(4) > FORMAT_VERSION) return 'newer'
+  const version = checkVersion(bytes)
+  if (version !== 'ok') return version
   return getU64(bytes, 8) === baseOffset && bytes.readUInt32BE(24) === tag ? 'ok' : 'bad'
+}
+
+/** The nonce in a segment header that was found `ok`. */
+export function nonceOf(header: Buffer): Buffer {
+  return Buffer.from(header.subarray(NONCE_AT, NONCE_AT + NONCE_BYTES))
+}
+
+function checkVersion(bytes: Buffer): 'ok' | 'older' | 'newer' {
+  const version = bytes.readUInt16BE(4)
+  return version === FORMAT_VERSION ? 'ok' : version < FORMAT_VERSION ? 'older' : 'newer'
 }
 
 /** What a sealed segment says about itself, behind its last batch. */
 export interface Footer {
+  /** The segment's, as in its header. */
+  nonce: Buffer
   /** Where the batches end and the footer begins. */
   dataEnd: number
   nextOffset: number
@@ -79,7 +123,7 @@ export interface Footer {
   index: IndexEntry[]
 }
 
-const FOOTER_FIXED_BYTES = 64
+const FOOTER_FIXED_BYTES = 80
 const FOOTER_TAIL_BYTES = 12
 const INDEX_ENTRY_BYTES = 24
 
@@ -88,7 +132,8 @@ const INDEX_ENTRY_BYTES = 24
  *    8  u64  data end         16  u64  next offset       24  u64  max timestamp
  *   32  u64  records          40  u32  batches           44  u32  digest
  *   48  u32  attributes       52  u32  leader epoch      56  u64  0
- *   64  index entries: u64 offset, u64 timestamp, u64 position
+ *   64  16 bytes: the nonce of the header
+ *   80  index entries: u64 offset, u64 timestamp, u64 position
  *       then u32 CRC-32 of all before, u32 footer length, u32 "TDFE": the end of the file
  */
 export function encodeFooter(footer: Footer): Buffer {
@@ -104,6 +149,7 @@ export function encodeFooter(footer: Footer): Buffer {
   bytes.writeUInt32BE(footer.digest, 44)
   bytes.writeUInt32BE(footer.hasIdempotencyKeys ? 1 : 0, 48)
   bytes.writeUInt32BE(footer.leaderEpoch, 52)
+  footer.nonce.copy(bytes, 64, 0, NONCE_BYTES)
   footer.index.forEach((entry, i) => {
     const at = FOOTER_FIXED_BYTES + i * INDEX_ENTRY_BYTES
     putU64(bytes, at, entry.offset)
@@ -140,6 +186,7 @@ export function decodeFooter(bytes: Buffer, fileBytes: number): Footer | null {
     index.push({ offset: getU64(bytes, at), timestamp: getU64(bytes, at + 8), position: getU64(bytes, at + 16) })
   }
   return {
+    nonce: Buffer.from(bytes.subarray(64, 64 + NONCE_BYTES)),
     dataEnd,
     nextOffset: getU64(bytes, 16),
     maxTimestamp: getU64(bytes, 24),
@@ -173,8 +220,10 @@ export function encodeCheckpoint(checkpoint: Checkpoint): Buffer {
   return bytes
 }
 
-export function decodeCheckpoint(bytes: Buffer): Checkpoint | null {
-  if (bytes.length !== 36 || bytes.readUInt32BE(0) !== CHECKPOINT_MAGIC) return null
-  if (crc32(bytes.subarray(0, 32)) !== bytes.readUInt32BE(32)) return null
+export function decodeCheckpoint(bytes: Buffer): Checkpoint | Exclude<HeaderCheck, 'ok'> {
+  if (bytes.length !== 36 || bytes.readUInt32BE(0) !== CHECKPOINT_MAGIC) return 'bad'
+  if (crc32(bytes.subarray(0, 32)) !== bytes.readUInt32BE(32)) return 'bad'
+  const version = checkVersion(bytes)
+  if (version !== 'ok') return version
   return { startOffset: getU64(bytes, 8), segmentBase: getU64(bytes, 16), durablePosition: getU64(bytes, 24) }
 }

@@ -6,11 +6,26 @@
  */
 import { type Disk, type DiskFile, readWhole } from '../base/disk.ts'
 import { assert } from '../base/invariant.ts'
-import { CHECKPOINT_FILE, type Checkpoint, decodeCheckpoint, type Footer, segmentBase, segmentName } from './format.ts'
-import { recover, type SegmentFacts } from './recovery.ts'
+import {
+  CHECKPOINT_FILE,
+  type Checkpoint,
+  decodeCheckpoint,
+  type Footer,
+  type SegmentHeader,
+  segmentBase,
+  segmentName,
+} from './format.ts'
+import { recover, writtenBy } from './recovery.ts'
 import { Segment } from './segment.ts'
 import { SegmentContent } from './segment-content.ts'
-import { closes, readFooter, readSegmentHeader, type SegmentScan, scanSegment } from './segment-scan.ts'
+import {
+  closes,
+  type ReadHeader,
+  readFooter,
+  readSegmentHeader,
+  type SegmentScan,
+  scanSegment,
+} from './segment-scan.ts'
 
 const REWRITE_BYTES = 1_048_576
 
@@ -41,17 +56,28 @@ export interface RecoveredLog {
   report: RecoveryReport
 }
 
-interface Inspected {
+/** Files of another version of the format. Nothing was changed, and nothing is wrong with them. */
+export class VersionError extends CorruptionError {}
+
+/** Which log is opened, and how its new segments begin. */
+export interface LogPlace {
+  disk: Disk
+  directory: string
+  tag: number
+  newHeader: (baseOffset: number) => SegmentHeader
+}
+
+interface Inspected extends ReadHeader {
   baseOffset: number
   path: string
   file: DiskFile
   footer: Footer | null
   scan: SegmentScan | null
-  header: SegmentFacts['header']
   nextOffset: number
 }
 
-export async function recoverLog(disk: Disk, directory: string, tag: number, now: number): Promise<RecoveredLog> {
+export async function recoverLog(place: LogPlace): Promise<RecoveredLog> {
+  const { disk, directory, newHeader } = place
   const checkpoint = await readCheckpoint(disk, directory)
   const bases = await findSegments(disk, directory, checkpoint)
   if (!checkpoint && bases.length === 0) throw new CorruptionError(directory, null, 'there is no log where one was')
@@ -60,13 +86,13 @@ export async function recoverLog(disk: Disk, directory: string, tag: number, now
   let active: Segment | null = null
   for (const [i, baseOffset] of bases.entries()) {
     const next = bases[i + 1]
-    const inspected = await inspect(disk, directory, baseOffset, tag, next === undefined)
+    const inspected = await inspect(place, baseOffset, next === undefined)
     report.scannedBytes += inspected.scan?.content.end ?? 0
-    const segment = await settle(disk, directory, tag, now, inspected, next, checkpoint, report)
+    const segment = await settle(place, inspected, next, checkpoint, report)
     if (segment.sealed || next !== undefined) sealed.push(segment)
     else active = segment
   }
-  active ??= await Segment.create(disk, directory, sealed.at(-1)?.nextOffset ?? 0, tag, now)
+  active ??= await Segment.create(disk, directory, newHeader(sealed.at(-1)?.nextOffset ?? 0))
   // A segment may have been found whose creation had not come to syncing its name.
   await disk.syncDirectory(directory)
   const startOffset = sealed[0]?.baseOffset ?? active.baseOffset
@@ -77,7 +103,9 @@ export async function readCheckpoint(disk: Disk, directory: string): Promise<Che
   const bytes = await readWhole(disk, `${directory}/${CHECKPOINT_FILE}`)
   if (bytes === null) return null
   const checkpoint = decodeCheckpoint(bytes)
-  if (!checkpoint) throw new CorruptionError(`${directory}/${CHECKPOINT_FILE}`, null, 'the checkpoint is damaged')
+  const path = `${directory}/${CHECKPOINT_FILE}`
+  if (checkpoint === 'bad') throw new CorruptionError(path, null, 'the checkpoint is damaged')
+  if (typeof checkpoint === 'string') throw new VersionError(path, null, writtenBy(checkpoint))
   return checkpoint
 }
 
@@ -107,36 +135,26 @@ async function findSegments(disk: Disk, directory: string, checkpoint: Checkpoin
  * A footer speaks for a segment that has a successor. In the last one, which was being appended to, whatever
  * looks like a footer may be the end of a message that somebody made so: there the scan decides.
  */
-async function inspect(
-  disk: Disk,
-  directory: string,
-  baseOffset: number,
-  tag: number,
-  isLast: boolean,
-): Promise<Inspected> {
+async function inspect({ disk, directory, tag }: LogPlace, baseOffset: number, isLast: boolean): Promise<Inspected> {
   const path = `${directory}/${segmentName(baseOffset)}`
   const file = await disk.open(path, 'edit')
-  const footer = await readFooter(file)
+  const { header, nonce } = await readSegmentHeader(file, baseOffset, tag)
+  const footer = await readFooter(file, nonce)
   const scan = footer && !isLast ? null : await scanSegment(file, baseOffset, tag)
-  if (footer && (!scan || closes(footer, scan))) {
-    const header = scan?.header ?? (await readSegmentHeader(file, baseOffset, tag))
-    return { baseOffset, path, file, footer, scan: null, header, nextOffset: footer.nextOffset }
-  }
+  const found = { baseOffset, path, file, header, nonce }
+  if (footer && (!scan || closes(footer, scan))) return { ...found, footer, scan: null, nextOffset: footer.nextOffset }
   assert(scan, 'without a footer there was a scan')
-  return { baseOffset, path, file, footer: null, scan, header: scan.header, nextOffset: scan.content.nextOffset }
+  return { ...found, footer: null, scan, nextOffset: scan.content.nextOffset }
 }
 
 async function settle(
-  disk: Disk,
-  directory: string,
-  tag: number,
-  now: number,
+  { disk, directory, newHeader }: LogPlace,
   inspected: Inspected,
   next: number | undefined,
   checkpoint: Checkpoint | null,
   report: RecoveryReport,
 ): Promise<Segment> {
-  const { baseOffset, path, file, footer, scan, header } = inspected
+  const { baseOffset, path, file, footer, scan, header, nonce } = inspected
   const promised = checkpoint?.segmentBase === baseOffset ? checkpoint.durablePosition : 0
   const proven = provenDurable(scan, promised)
   const { action, why } = recover({
@@ -148,17 +166,23 @@ async function settle(
     provenLost: scan !== null && scan.content.end < proven,
   })
   const content = footer ? SegmentContent.fromFooter(baseOffset, footer) : scan!.content
-  const segment = new Segment(disk, path, baseOffset, content, file)
+  if (action === 'corrupt') {
+    await file.close()
+    throw new CorruptionError(path, scan?.content.end ?? null, scan ? `${why} (${scan.stoppedBy})` : why)
+  }
+  if (action === 'older' || action === 'newer') {
+    await file.close()
+    throw new VersionError(path, null, why)
+  }
+  if (action === 'recreate') {
+    await file.close()
+    await disk.remove(path)
+    return Segment.create(disk, directory, newHeader(baseOffset))
+  }
+  assert(nonce, 'a segment that stays has a header')
+  const segment = new Segment(disk, path, { baseOffset, nonce }, content, file)
   segment.size = await file.size()
   switch (action) {
-    case 'corrupt':
-    case 'newer':
-      await file.close()
-      throw new CorruptionError(path, scan?.content.end ?? null, scan ? `${why} (${scan.stoppedBy})` : why)
-    case 'recreate':
-      await file.close()
-      await disk.remove(path)
-      return Segment.create(disk, directory, baseOffset, tag, now)
     case 'cut':
       report.cutBytes += segment.size - content.end
       await file.truncate(content.end)

@@ -8,10 +8,10 @@
  */
 
 import { TidingsError } from '@tidings/sdk/protocol'
-import type { Clock } from '../base/clock.ts'
+import type { Clock, Random } from '../base/clock.ts'
 import { type Disk, parentOf, replaceFile } from '../base/disk.ts'
 import type { BatchCache } from './batch-cache.ts'
-import { CHECKPOINT_FILE, encodeCheckpoint } from './format.ts'
+import { CHECKPOINT_FILE, drawNonce, encodeCheckpoint, markOf, type SegmentHeader } from './format.ts'
 import { CorruptionError, type RecoveryReport, recoverLog } from './log-recovery.ts'
 import type { OpenSegments } from './open-segments.ts'
 import { checkBatch, type RecordBatch } from './record-batch.ts'
@@ -26,6 +26,7 @@ const RUNWAY_GROUP_BYTES = 65_536
 export interface LogOptions {
   disk: Disk
   clock: Clock
+  random: Random
   directory: string
   /** partitionTag of format.ts: whose log this is. */
   tag: number
@@ -51,6 +52,7 @@ export class Log {
   durableOffset: number
   readonly #disk: Disk
   readonly #clock: Clock
+  readonly #random: Random
   readonly #openSegments: OpenSegments
   #sealed: Segment[]
   #active: Segment
@@ -67,6 +69,7 @@ export class Log {
   private constructor(options: LogOptions, sealed: Segment[], active: Segment, startOffset: number) {
     this.#disk = options.disk
     this.#clock = options.clock
+    this.#random = options.random
     this.directory = options.directory
     this.tag = options.tag
     this.segmentBytes = options.segmentBytes
@@ -81,10 +84,10 @@ export class Log {
 
   /** A new, empty log in a new directory whose parent exists; its names are durable when it resolves. */
   static async create(options: LogOptions): Promise<Log> {
-    const { disk, directory, tag } = options
+    const { disk, directory } = options
     await disk.makeDirectory(directory)
     await disk.syncDirectory(parentOf(directory))
-    const active = await Segment.create(disk, directory, 0, tag, options.clock.now())
+    const active = await Segment.create(disk, directory, newHeader(options, 0))
     const log = new Log(options, [], active, 0)
     try {
       await log.checkpoint()
@@ -97,12 +100,10 @@ export class Log {
 
   /** Recovers an existing log; throws CorruptionError when durable bytes are damaged or gone. */
   static async open(options: LogOptions): Promise<{ log: Log; report: RecoveryReport }> {
-    const { sealed, active, startOffset, report } = await recoverLog(
-      options.disk,
-      options.directory,
-      options.tag,
-      options.clock.now(),
-    )
+    const { sealed, active, startOffset, report } = await recoverLog({
+      ...options,
+      newHeader: (baseOffset) => newHeader(options, baseOffset),
+    })
     return { log: new Log(options, sealed, active, startOffset), report }
   }
 
@@ -118,6 +119,11 @@ export class Log {
   /** Bytes of the active segment on stable storage: every batch is stamped with it. */
   get durablePosition(): number {
     return this.#active.durablePosition
+  }
+
+  /** Of the active segment: every batch is stamped with it. */
+  get mark(): Buffer {
+    return markOf(this.#active.nonce)
   }
 
   get bytes(): number {
@@ -163,7 +169,8 @@ export class Log {
     const old = this.#active
     if (old.content.isEmpty) return
     if (this.durableOffset < old.nextOffset) await this.sync()
-    const next = await Segment.create(this.#disk, this.directory, old.nextOffset, this.tag, this.#clock.now())
+    const header = newHeader({ tag: this.tag, clock: this.#clock, random: this.#random }, old.nextOffset)
+    const next = await Segment.create(this.#disk, this.directory, header)
     await old.seal()
     this.#sealed.push(old)
     this.#active = next
@@ -333,6 +340,13 @@ export class Log {
     }
     return this.#sealed[low]!
   }
+}
+
+function newHeader(
+  { tag, clock, random }: Pick<LogOptions, 'tag' | 'clock' | 'random'>,
+  baseOffset: number,
+): SegmentHeader {
+  return { baseOffset, tag, createdAt: clock.now(), nonce: drawNonce(random) }
 }
 
 /** The whole batches of one large read, at least one, and where they end. Every byte is checked. */

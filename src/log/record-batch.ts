@@ -18,11 +18,12 @@
  *   64  u16  producer epoch
  *   66  u16  attributes        bit 0 has idempotency keys, bit 1 some record expires
  *   68  u32  sequence          the producer's, of the first record
- *   72  u64  0
+ *   72  8 bytes: the segment's mark (format.ts); not for clients while the segment is written to
  *   80  body: the records
  */
 import { crc32 } from 'node:zlib'
 import { getU64, putU64, recordEnd } from '@tidings/sdk/protocol'
+import { MARK_BYTES } from './format.ts'
 
 export const BATCH_MAGIC = 0x54444231
 export const BATCH_HEADER_BYTES = 80
@@ -38,6 +39,8 @@ export interface BatchStamp {
   timestamp: number
   durablePosition: number
   partitionTag: number
+  /** Of the segment that the batch goes into: `markOf` its nonce. */
+  mark: Buffer
   leaderEpoch: number
   count: number
   attributes: number
@@ -59,7 +62,7 @@ export function stampBatch(bytes: Buffer, stamp: BatchStamp): void {
   bytes.writeUInt16BE(0, 64)
   bytes.writeUInt16BE(stamp.attributes, 66)
   bytes.writeUInt32BE(0, 68)
-  putU64(bytes, 72, 0)
+  stamp.mark.copy(bytes, 72, 0, MARK_BYTES)
   bytes.writeUInt32BE(crc32(bytes.subarray(12, BATCH_HEADER_BYTES)), 8)
 }
 
@@ -94,6 +97,11 @@ export class RecordBatch {
 
   get partitionTag(): number {
     return this.bytes.readUInt32BE(40)
+  }
+
+  /** Whose batch it is: of this partition and, where that is known, of the segment with this mark. */
+  belongsTo(tag: number, mark: Buffer | null): boolean {
+    return belongsTo(this.bytes, 0, tag, mark)
   }
 
   get durablePosition(): number {
@@ -150,8 +158,13 @@ export function checkBatch(bytes: Buffer, at: number): BatchCheck {
  * The durable position in a batch header that stands at `at`, or null when none does: used behind a
  * damaged place, where the body may be gone but the header still proves what was synced before it.
  */
-export function checkBatchHeader(bytes: Buffer, at: number, tag: number): number | null {
-  if (bytes.length - at < BATCH_HEADER_BYTES) return null
+export function checkBatchHeader(bytes: Buffer, at: number, tag: number, mark: Buffer | null): number | null {
+  if (bytes.length - at < BATCH_HEADER_BYTES || !belongsTo(bytes, at, tag, mark)) return null
   if (crc32(bytes.subarray(at + 12, at + BATCH_HEADER_BYTES)) !== bytes.readUInt32BE(at + 8)) return null
-  return bytes.readUInt32BE(at + 40) === tag ? getU64(bytes, at + 32) : null
+  return getU64(bytes, at + 32)
+}
+
+function belongsTo(bytes: Buffer, at: number, tag: number, mark: Buffer | null): boolean {
+  if (bytes.readUInt32BE(at + 40) !== tag) return false
+  return mark === null || mark.compare(bytes, at + 72, at + 72 + MARK_BYTES) === 0
 }

@@ -6,7 +6,7 @@
  * place, or by the checkpoint.
  */
 import { assert } from '../base/invariant.ts'
-import type { HeaderCheck } from './format.ts'
+import { FORMAT_VERSION, type HeaderCheck } from './format.ts'
 
 export interface SegmentFacts {
   /** The last segment of the log, or one that has a successor. */
@@ -35,7 +35,8 @@ export type SegmentAction =
   | 'recreate'
   /** Bytes that were durable are gone or damaged: touch nothing, serve nothing. */
   | 'corrupt'
-  /** Written by a newer version. */
+  /** Written by another version. */
+  | 'older'
   | 'newer'
 
 interface Row {
@@ -44,8 +45,17 @@ interface Row {
   why: string
 }
 
+/** What a person is told of files that another version wrote. */
+export function writtenBy(version: 'older' | 'newer'): string {
+  const reads = `this one reads format version ${FORMAT_VERSION} only`
+  return version === 'newer'
+    ? `it was written by a newer version of tidings, and ${reads}: start that version, or a newer one`
+    : `it was written by an older version of tidings, and ${reads}: start that version, or begin with an empty data directory`
+}
+
 export const TABLE: readonly Row[] = [
-  { when: { header: ['newer'] }, then: 'newer', why: 'it was written by a newer version of tidings' },
+  { when: { header: ['older'] }, then: 'older', why: writtenBy('older') },
+  { when: { header: ['newer'] }, then: 'newer', why: writtenBy('newer') },
   { when: { header: ['bad'], role: ['inner'] }, then: 'corrupt', why: 'its header is damaged' },
   { when: { header: ['bad'], role: ['last'], footer: ['valid'] }, then: 'corrupt', why: 'its header is damaged' },
   {

@@ -62,8 +62,9 @@ export class SegmentContent {
     this.provenDurable = Math.max(this.provenDurable, batch.durablePosition)
   }
 
-  toFooter(): Footer {
+  toFooter(nonce: Buffer): Footer {
     return {
+      nonce,
       dataEnd: this.end,
       nextOffset: this.nextOffset,
       maxTimestamp: this.maxTimestamp,

@@ -8,7 +8,7 @@
  * its sync need not commit any.
  */
 import { type Disk, type DiskFile, isFull, isMissing, parentOf } from '../base/disk.ts'
-import { encodeFooter, encodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentName } from './format.ts'
+import { encodeFooter, encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName } from './format.ts'
 import type { RecordBatch } from './record-batch.ts'
 import { SegmentContent } from './segment-content.ts'
 
@@ -21,6 +21,8 @@ const ZEROS = Buffer.alloc(RUNWAY_STEP_BYTES)
 export class Segment {
   readonly baseOffset: number
   readonly path: string
+  /** See format.ts: its batches and its footer prove by it that they are its own. */
+  readonly nonce: Buffer
   readonly content: SegmentContent
   sealed: boolean
   /** Bytes known to be on stable storage. */
@@ -35,10 +37,17 @@ export class Segment {
   #reads = 0
   #awaitingIdle: (() => void)[] = []
 
-  constructor(disk: Disk, path: string, baseOffset: number, content: SegmentContent, file: DiskFile | null) {
+  constructor(
+    disk: Disk,
+    path: string,
+    { baseOffset, nonce }: Pick<SegmentHeader, 'baseOffset' | 'nonce'>,
+    content: SegmentContent,
+    file: DiskFile | null,
+  ) {
     this.#disk = disk
     this.path = path
     this.baseOffset = baseOffset
+    this.nonce = nonce
     this.content = content
     this.#file = file && Promise.resolve(file)
     this.sealed = false
@@ -47,18 +56,13 @@ export class Segment {
   }
 
   /** A new empty segment, its header and its name on stable storage. A half-made one is removed again. */
-  static async create(
-    disk: Disk,
-    directory: string,
-    baseOffset: number,
-    tag: number,
-    createdAt: number,
-  ): Promise<Segment> {
+  static async create(disk: Disk, directory: string, header: SegmentHeader): Promise<Segment> {
+    const { baseOffset } = header
     const path = `${directory}/${segmentName(baseOffset)}`
     const file = await disk.open(path, 'create')
     try {
       const runway = Buffer.alloc(SEGMENT_HEADER_BYTES + RUNWAY_FIRST_BYTES)
-      encodeSegmentHeader(baseOffset, createdAt, tag).copy(runway)
+      encodeSegmentHeader(header).copy(runway)
       await file.write(0, runway)
       await file.sync()
       await disk.syncDirectory(directory)
@@ -71,7 +75,7 @@ export class Segment {
       }
       throw error
     }
-    const segment = new Segment(disk, path, baseOffset, new SegmentContent(baseOffset), file)
+    const segment = new Segment(disk, path, header, new SegmentContent(baseOffset), file)
     segment.size = SEGMENT_HEADER_BYTES + RUNWAY_FIRST_BYTES
     segment.durablePosition = SEGMENT_HEADER_BYTES
     return segment
@@ -161,7 +165,7 @@ export class Segment {
   async seal(): Promise<void> {
     await this.#extension
     const file = await this.#open()
-    const footer = encodeFooter(this.content.toFooter())
+    const footer = encodeFooter(this.content.toFooter(this.nonce))
     try {
       await file.truncate(this.content.end)
       this.size = this.content.end

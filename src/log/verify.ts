@@ -6,7 +6,8 @@
 import { type Disk, isMissing } from '../base/disk.ts'
 import { type Checkpoint, partitionTag, segmentBase, segmentName } from './format.ts'
 import { CorruptionError, readCheckpoint } from './log-recovery.ts'
-import { closes, readFooter, type SegmentScan, scanSegment } from './segment-scan.ts'
+import { writtenBy } from './recovery.ts'
+import { closes, readFooter, readSegmentHeader, type SegmentScan, scanSegment } from './segment-scan.ts'
 
 export interface Finding {
   /** Path below the data directory, and the byte where the trouble begins. */
@@ -89,8 +90,9 @@ async function verifySegment(
   const path = `${directory}/${segmentName(base)}`
   const file = await disk.open(path, 'read')
   try {
-    let footer = await readFooter(file)
-    // As recovery does: in the last segment it may be the end of a message.
+    const { nonce } = await readSegmentHeader(file, base, tag)
+    let footer = await readFooter(file, nonce)
+    // As recovery does: in the last segment the scan decides.
     if (footer && isLast && !closes(footer, await scanSegment(file, base, tag))) footer = null
     const scan = await scanSegment(file, base, tag, footer ? { limit: footer.dataEnd } : {})
     result.segments += 1
@@ -102,7 +104,7 @@ async function verifySegment(
       result.findings.push({ path, ...trouble })
       return null
     }
-    if (footer && JSON.stringify(footer) !== JSON.stringify(scan.content.toFooter())) {
+    if (footer && JSON.stringify(footer) !== JSON.stringify(scan.content.toFooter(footer.nonce))) {
       const position = footer.dataEnd
       result.findings.push({
         path,
@@ -124,8 +126,8 @@ function troubleOf(
   promised: number,
 ): Omit<Finding, 'path'> | null {
   const { content, stoppedBy, rest } = scan
-  if (scan.header === 'newer')
-    return { position: 0, severity: 'damaged', what: 'written by a newer version of tidings' }
+  if (scan.header === 'older' || scan.header === 'newer')
+    return { position: 0, severity: 'damaged', what: writtenBy(scan.header) }
   if (scan.header === 'bad') {
     const empty = isLast && content.batches === 0 && scan.resumesAt === null
     return { position: 0, severity: empty ? 'torn' : 'damaged', what: 'the segment header is damaged' }

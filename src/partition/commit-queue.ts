@@ -315,6 +315,7 @@ export class GroupCommit implements CommitQueue {
         timestamp,
         durablePosition: log.durablePosition,
         partitionTag: log.tag,
+        mark: log.mark,
         leaderEpoch: this.#options.leaderEpoch,
         count: batch.count,
         attributes: batch.attributes,

@@ -3,7 +3,7 @@
  * log of its subscriptions' acknowledgements. It owns both logs and their commit queues; who reads
  * it (subscriptions, HTTP) sees committed batches only.
  */
-import type { Clock } from '../base/clock.ts'
+import type { Clock, Random } from '../base/clock.ts'
 import { type Disk, isFull, isOutOfHandles, parentOf } from '../base/disk.ts'
 import type { Latch } from '../base/latch.ts'
 import type { SpaceGuard } from '../base/space-guard.ts'
@@ -64,6 +64,7 @@ export interface Partition {
 export interface PartitionEnvironment {
   disk: Disk
   clock: Clock
+  random: Random
   latch: Latch
   logger: Logger
   metrics: Metrics
@@ -353,11 +354,12 @@ function logOptions(
   number: number,
   settings: PartitionSettings,
 ): [data: Parameters<typeof Log.create>[0], cursors: Parameters<typeof Log.create>[0]] {
-  const { disk, clock, cacheBudget, openSegments } = environment
+  const { disk, clock, random, cacheBudget, openSegments } = environment
   const directory = partitionDirectory(topicId, number)
   const log = (kind: string, segmentBytes: number): Parameters<typeof Log.create>[0] => ({
     disk,
     clock,
+    random,
     directory: `${directory}/${kind}`,
     tag: partitionTag(topicId, number, kind),
     segmentBytes,

@@ -20,6 +20,7 @@ export function batchOf(input: Partial<PublishInput>, baseOffset: number): Recor
     timestamp: Date.UTC(2026, 0, 1),
     durablePosition: 0,
     partitionTag: 0,
+    mark: Buffer.alloc(8),
     leaderEpoch: 1,
     count: 1,
     attributes: 0,

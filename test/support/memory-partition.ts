@@ -246,7 +246,8 @@ function batchOf(
   attributes: number,
 ): RecordBatch {
   const bytes = Buffer.concat([Buffer.alloc(BATCH_HEADER_BYTES), ...records])
-  const stamp = { baseOffset, timestamp, durablePosition: 0, partitionTag: 0, leaderEpoch: 1, count, attributes }
+  const mark = Buffer.alloc(8)
+  const stamp = { baseOffset, timestamp, durablePosition: 0, partitionTag: 0, mark, leaderEpoch: 1, count, attributes }
   stampBatch(bytes, stamp)
   return new RecordBatch(bytes)
 }

@@ -2,25 +2,31 @@
  * Builders for tests of what lies on a disk: logs, partitions and what they are handed, over any Disk.
  */
 import { encodeRecord, TOPIC_DEFAULTS, type TopicSettings } from '@tidings/sdk/protocol'
-import type { Clock } from '../../src/base/clock.ts'
+import type { Clock, Random } from '../../src/base/clock.ts'
 import type { Disk } from '../../src/base/disk.ts'
 import { Latch } from '../../src/base/latch.ts'
 import { SpaceGuard } from '../../src/base/space-guard.ts'
 import { nullLogger, nullMetrics } from '../../src/base/telemetry.ts'
 import { BatchCache, CacheBudget } from '../../src/log/batch-cache.ts'
-import { partitionTag } from '../../src/log/format.ts'
+import { drawNonce, markOf, partitionTag } from '../../src/log/format.ts'
 import type { LogOptions } from '../../src/log/log.ts'
 import { OpenSegments } from '../../src/log/open-segments.ts'
 import { BATCH_HEADER_BYTES, RecordBatch, stampBatch } from '../../src/log/record-batch.ts'
 import type { PartitionEnvironment } from '../../src/partition/partition.ts'
 import { SimClock } from './sim-clock.ts'
+import { SimRandom } from './sim-random.ts'
 
 export const TAG: number = partitionTag('topic', 0, 'data')
+
+/** Gives every segment the same nonce, so that batches can be made before the log is. */
+const ONE_NONCE: Random = { uint32: () => 0x5eed_5eed, id: () => 'id' }
+const MARK = markOf(drawNonce(ONE_NONCE))
 
 export function logOptions(disk: Disk, patch: Partial<LogOptions> = {}): LogOptions {
   return {
     disk,
     clock: new SimClock(),
+    random: ONE_NONCE,
     directory: 'log',
     tag: TAG,
     segmentBytes: 4096,
@@ -47,7 +53,7 @@ export function record(text: string): Uint8Array {
 export function batch(
   baseOffset: number,
   texts: readonly string[],
-  stamp: { timestamp?: number; durablePosition?: number; tag?: number } = {},
+  stamp: { timestamp?: number; durablePosition?: number; tag?: number; mark?: Buffer } = {},
 ): RecordBatch {
   const records = texts.map(record)
   const bytes = Buffer.concat([Buffer.alloc(BATCH_HEADER_BYTES), ...records])
@@ -56,6 +62,7 @@ export function batch(
     timestamp: stamp.timestamp ?? 1000,
     durablePosition: stamp.durablePosition ?? 0,
     partitionTag: stamp.tag ?? TAG,
+    mark: stamp.mark ?? MARK,
     leaderEpoch: 1,
     count: texts.length,
     attributes: 0,
@@ -73,6 +80,7 @@ export async function environment(
   return {
     disk,
     clock,
+    random: new SimRandom('environment'),
     latch: new Latch((cause) => poison.push(cause)),
     logger: nullLogger,
     metrics: nullMetrics,

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
@@ -8,8 +9,11 @@ import {
   encodeFooter,
   encodeSegmentHeader,
   FOOTER_PROBE_BYTES,
+  FORMAT_VERSION,
   type Footer,
   footerLength,
+  NONCE_BYTES,
+  nonceOf,
   SEGMENT_HEADER_BYTES,
   segmentBase,
   segmentName,
@@ -18,7 +22,10 @@ import {
 const offset = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER })
 const u32 = fc.integer({ min: 0, max: 0xffffffff })
 
+const nonces = fc.uint8Array({ minLength: NONCE_BYTES, maxLength: NONCE_BYTES }).map((bytes) => Buffer.from(bytes))
+
 const footers: fc.Arbitrary<Footer> = fc.record({
+  nonce: nonces,
   dataEnd: fc.integer({ min: SEGMENT_HEADER_BYTES, max: 2 ** 40 }),
   nextOffset: offset,
   maxTimestamp: offset,
@@ -53,17 +60,34 @@ describe('segment names', () => {
   })
 })
 
+/** The same bytes as if another version had written them; the CRC stands at the end. */
+function ofVersion(bytes: Buffer, version: number): Buffer {
+  const changed = Buffer.from(bytes)
+  changed.writeUInt16BE(version, 4)
+  changed.writeUInt32BE(crc32(changed.subarray(0, -4)), changed.length - 4)
+  return changed
+}
+
 describe('the segment header', () => {
+  const header = { baseOffset: 7, createdAt: 1000, tag: 42, nonce: Buffer.from('0123456789abcdef') }
+
+  it('says which version wrote it', () => {
+    const bytes = encodeSegmentHeader(header)
+    expect(checkSegmentHeader(ofVersion(bytes, FORMAT_VERSION - 1), 7, 42)).toBe('older')
+    expect(checkSegmentHeader(ofVersion(bytes, FORMAT_VERSION + 1), 7, 42)).toBe('newer')
+  })
+
   it('belongs to one segment of one partition', () => {
-    const bytes = encodeSegmentHeader(7, 1000, 42)
+    const bytes = encodeSegmentHeader(header)
     expect(checkSegmentHeader(bytes, 7, 42)).toBe('ok')
+    expect(nonceOf(bytes)).toEqual(header.nonce)
     expect(checkSegmentHeader(bytes, 8, 42)).toBe('bad')
     expect(checkSegmentHeader(bytes, 7, 43)).toBe('bad')
   })
 
   it('is found damaged whichever bit flips', () => {
     for (let bit = 0; bit < SEGMENT_HEADER_BYTES * 8; bit++) {
-      const bytes = encodeSegmentHeader(7, 1000, 42)
+      const bytes = encodeSegmentHeader(header)
       bytes[bit >> 3]! ^= 1 << (bit & 7)
       expect(checkSegmentHeader(bytes, 7, 42)).toBe('bad')
     }
@@ -105,7 +129,9 @@ describe('the checkpoint', () => {
     for (let bit = 0; bit < 32 * 8; bit++) {
       const flipped = Buffer.from(bytes)
       flipped[bit >> 3]! ^= 1 << (bit & 7)
-      expect(decodeCheckpoint(flipped)).toBeNull()
+      expect(decodeCheckpoint(flipped)).toBe('bad')
     }
+    expect(decodeCheckpoint(ofVersion(bytes, FORMAT_VERSION - 1))).toBe('older')
+    expect(decodeCheckpoint(ofVersion(bytes, FORMAT_VERSION + 1))).toBe('newer')
   })
 })

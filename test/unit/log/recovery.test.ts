@@ -3,7 +3,7 @@ import { recover, type SegmentFacts, TABLE } from '../../../src/log/recovery.ts'
 
 const SPACE: SegmentFacts[] = []
 for (const role of ['last', 'inner'] as const) {
-  for (const header of ['ok', 'bad', 'newer'] as const) {
+  for (const header of ['ok', 'bad', 'older', 'newer'] as const) {
     for (const footer of ['valid', 'none'] as const) {
       for (const meetsNext of [true, false]) {
         for (const rest of ['nothing', 'zeros', 'garbage'] as const) {
@@ -17,7 +17,7 @@ for (const role of ['last', 'inner'] as const) {
 describe('the recovery table', () => {
   it('has exactly one row for every combination of facts', () => {
     for (const facts of SPACE) expect(() => recover(facts)).not.toThrow()
-    expect(SPACE).toHaveLength(144)
+    expect(SPACE).toHaveLength(192)
   })
 
   it('uses every row', () => {
@@ -27,13 +27,13 @@ describe('the recovery table', () => {
 
   it('never cuts, seals or recreates what is proven durable (S-TORN)', () => {
     for (const facts of SPACE.filter((one) => one.provenLost && one.role === 'last' && one.footer === 'none')) {
-      expect(['corrupt', 'newer']).toContain(recover(facts).action)
+      expect(['corrupt', 'older', 'newer']).toContain(recover(facts).action)
     }
   })
 
   it('never goes on over a gap', () => {
     for (const facts of SPACE.filter((one) => one.role === 'inner' && !one.meetsNext)) {
-      expect(['corrupt', 'newer']).toContain(recover(facts).action)
+      expect(['corrupt', 'older', 'newer']).toContain(recover(facts).action)
     }
   })
 
