@@ -49,6 +49,8 @@ export class EventParser {
 export class EventClient {
   readonly response: IncomingMessage
   readonly parser = new EventParser()
+  /** The id of the last event that was taken: where a reader that ends here goes on. */
+  takenId = ''
   /** Everything that came, as text. */
   text = ''
   /** `end`: in good order; `cut`: the connection broke. */
@@ -92,7 +94,9 @@ export class EventClient {
 
   async take(count: number): Promise<ServerEvent[]> {
     await this.until(() => this.#events.length >= count)
-    return this.#events.splice(0, count)
+    const events = this.#events.splice(0, count)
+    this.takenId = events.at(-1)?.id ?? this.takenId
+    return events
   }
 
   async next(): Promise<ServerEvent> {
