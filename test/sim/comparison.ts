@@ -5,38 +5,32 @@
 import { type Finding, verifyAll } from '../../src/log/verify.ts'
 import { PARTITIONS_DIRECTORY } from '../../src/partition/partition.ts'
 import type { Topic } from '../../src/partition/topic.ts'
-import { valueAt } from './clients.ts'
+import { valueAt } from './grip.ts'
 import type { Machine } from './machine.ts'
-import type { SubscriptionWitness, Witness } from './witness.ts'
+import type { Stage } from './stage.ts'
+import type { Witness } from './witness.ts'
 
 /** Whether a power cut now would leave the message's value in some segment of the partition. */
-export function isOnStableStorage({ disk }: Machine, partition: number, value: string): boolean {
-  const files = disk.files().filter((path) => path.includes(`-${partition}/data/`) && path.endsWith('.log'))
+export function isOnStableStorage({ disk }: Machine, topicId: string, partition: number, value: string): boolean {
+  const files = disk.files().filter((path) => path.includes(`${topicId}-${partition}/data/`) && path.endsWith('.log'))
   return files.some((path) => disk.durableContent(path)?.includes(value, 0, 'latin1'))
 }
 
 /** Reads everything back, ends the broker in good order, and looks at every byte. */
-export async function compare(
-  machine: Machine,
-  name: string,
-  witness: Witness,
-  subscriptions: readonly SubscriptionWitness[],
-): Promise<void> {
+export async function compare(machine: Machine, stage: Stage, witness: Witness): Promise<void> {
   const life = machine.life!
-  const topic = life.host.topics().find((one) => one.name === name)!
-  await machine.whileStepping(life, () => readBack(topic, witness, subscriptions))
-  const { id, partitions } = topic
-  const trimmed = partitions.some(({ number }) => {
-    const logs = machine.disk.files().filter((path) => path.startsWith(`partitions/${id}-${number}/cursors/`))
-    return !logs.some((path) => path.endsWith('/00000000000000000000.log'))
-  })
-  if (trimmed) witness.count('cursor log trimmed')
-  const count = partitions.length
+  const topics = stage.topics(life)
+  for (const topic of topics) {
+    await machine.whileStepping(life, () => readBack(topic, stage, witness))
+    if (topic.partitions.some(({ number }) => isTrimmed(machine, topic.id, number))) witness.count('cursor log trimmed')
+  }
+  // As many partitions as each topic had: `partitions` is gone with the host.
+  const known = new Map(life.host.topics().map(({ id, partitions }) => [id, partitions.length]))
   await machine.whileStepping(life, () => life.host.close())
   const disk = machine.disk.mount()
   let findings: Finding[] = []
   await machine.whileStepping({ ...life, state: 'serving' }, async () => {
-    const isKnown = (topicId: string, partition: number): boolean => topicId === id && partition < count
+    const isKnown = (topicId: string, partition: number): boolean => partition < (known.get(topicId) ?? 0)
     const { logs } = await verifyAll(disk, PARTITIONS_DIRECTORY, isKnown)
     findings = logs.flatMap((log) => log.findings)
   })
@@ -44,7 +38,12 @@ export async function compare(
   if (first) throw witness.violated('S-CRC', `verify found after an orderly end: ${JSON.stringify(first)}`)
 }
 
-async function readBack(topic: Topic, witness: Witness, subscriptions: readonly SubscriptionWitness[]): Promise<void> {
+function isTrimmed({ disk }: Machine, topicId: string, partition: number): boolean {
+  const logs = disk.files().filter((path) => path.startsWith(`partitions/${topicId}-${partition}/cursors/`))
+  return !logs.some((path) => path.endsWith('/00000000000000000000.log'))
+}
+
+async function readBack(topic: Topic, stage: Stage, witness: Witness): Promise<void> {
   for (const partition of topic.partitions) {
     const { startOffset, highWatermark, number } = partition
     const values: string[] = []
@@ -55,7 +54,8 @@ async function readBack(topic: Topic, witness: Witness, subscriptions: readonly 
       }
       offset = batches.at(-1)!.nextOffset
     }
-    witness.content(number, startOffset, values)
-    for (const seen of subscriptions) witness.drained(seen, number, startOffset, highWatermark)
+    witness.topic(topic.name).content(number, startOffset, values)
+    for (const { role, seen } of stage.seats.values())
+      if (role.topic === topic.name) seen.drained(topic.name, number, startOffset, highWatermark)
   }
 }

@@ -1,0 +1,116 @@
+/**
+ * What operators do to a simulated broker while it works: topics and subscriptions are deleted, topics grow,
+ * subscriptions are sent elsewhere, and some of it is cut short by a crash. Called by the scenario.
+ */
+import type { SimRandom } from '../support/sim-random.ts'
+import type { Life, Machine } from './machine.ts'
+import type { Scene, Seat, Stage } from './stage.ts'
+import type { Witness } from './witness.ts'
+
+const PARTITIONS_MAX = 4
+
+export class Administration {
+  readonly #stage: Stage
+  readonly #machine: Machine
+  readonly #witness: Witness
+  /** Whether the process may end in the middle of a task. */
+  readonly #mayEnd: boolean
+
+  constructor(parts: { stage: Stage; machine: Machine; witness: Witness; mayEnd: boolean }) {
+    this.#stage = parts.stage
+    this.#machine = parts.machine
+    this.#witness = parts.witness
+    this.#mayEnd = parts.mayEnd
+  }
+
+  /** Does one thing; false when it was cut short and the process must end. */
+  async act(life: Life, random: SimRandom): Promise<boolean> {
+    const what = random.pick(['delete topic', 'delete subscription', 'delete subscription', 'grow', 'grow'] as const)
+    const limit = this.#mayEnd && random.chance(0.4) ? random.integer(30) : 5000
+    const scene = random.pick(this.#stage.scenes.filter(({ exists }) => exists))
+    this.#witness.note(what)
+    this.#witness.count(what)
+    if (what === 'grow') return this.#grow(life, scene, limit)
+    if (what === 'delete topic') return this.#deleteTopic(life, scene, limit)
+    return this.#deleteSubscription(life, random.pick([...this.#stage.seats.values()]), limit)
+  }
+
+  #grow(life: Life, scene: Scene, limit: number): Promise<boolean> {
+    if (scene.partitions >= PARTITIONS_MAX) return Promise.resolve(true)
+    scene.partitions += 1
+    const { name, partitions } = scene
+    return this.#within(life, limit, async () => void (await life.host.putTopic(name, { partitions })))
+  }
+
+  #deleteTopic(life: Life, scene: Scene, limit: number): Promise<boolean> {
+    scene.exists = false
+    scene.isDoomed = true
+    this.#witness.topic(scene.name).forget()
+    for (const { name, topic } of this.#stage.cast) if (topic === scene.name) this.#stage.doomed.delete(name)
+    for (const seat of this.#stage.seats.values()) {
+      if (seat.role.topic === scene.name) this.#unseat(seat)
+      else {
+        this.#stage.forget(seat, (lane) => lane.startsWith(`${scene.name}/`))
+        seat.seen.forgetTopic(scene.name)
+      }
+    }
+    return this.#within(life, limit, () => life.host.deleteTopic(scene.name))
+  }
+
+  #deleteSubscription(life: Life, seat: Seat, limit: number): Promise<boolean> {
+    const { topic, name } = seat.role
+    this.#unseat(seat)
+    this.#stage.doomed.add(name)
+    return this.#within(life, limit, () => life.host.deleteSubscription(topic, name))
+  }
+
+  #unseat(seat: Seat): void {
+    for (const consumer of seat.consumers) consumer.detach()
+    this.#stage.seats.delete(seat.role.name)
+  }
+
+  async #within(life: Life, limit: number, task: () => Promise<void>): Promise<boolean> {
+    return (await this.#machine.whileStepping(life, task, limit)) || life.state !== 'serving'
+  }
+
+  seek(life: Life, random: SimRandom): void {
+    if (!random.chance(0.2)) return
+    const seat = random.pick([...this.#stage.seats.values()])
+    const topic = this.#stage.topics(life).find(({ name }) => name === seat.role.topic)
+    if (!topic) return
+    const lanes = new Map<string, number>()
+    const offsets: Record<string, number> = {}
+    for (const { number, startOffset, highWatermark } of topic.partitions) {
+      if (!random.chance(0.7)) continue
+      const offset = startOffset + random.integer(highWatermark - startOffset + 1)
+      offsets[number] = offset
+      lanes.set(`${topic.name}/${number}`, offset)
+    }
+    this.#witness.count('seek')
+    this.#witness.note(`seek ${seat.role.name} ${JSON.stringify(offsets)}`)
+    seat.seen.seeking(lanes)
+    this.#stage.forget(seat, (lane) => lanes.has(lane))
+    seat.seeks += 1
+    const mine = seat.seeks
+    this.#stage
+      .subscription(life, seat.role)
+      .seek({ offsets })
+      .then(
+        () => {
+          // A later seek may be answered before an earlier one; it is the last one that holds.
+          if (life.state !== 'over' && seat.seeks === mine) seat.seen.sought(lanes)
+        },
+        () => this.#witness.count('seek refused'),
+      )
+  }
+
+  /** What the API shows of it must hold together. */
+  look(life: Life): void {
+    for (const { name, partitions } of this.#stage.topics(life))
+      for (const { number, startOffset } of partitions) this.#witness.topic(name).start(number, startOffset)
+    for (const { role, seen } of this.#stage.seats.values()) {
+      for (const { partition, ackedThrough } of this.#stage.subscription(life, role).state().cursors)
+        seen.floor(role.topic, partition, ackedThrough)
+    }
+  }
+}

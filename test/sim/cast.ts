@@ -1,0 +1,55 @@
+/**
+ * The cast of a simulated run: which topics it has and which subscriptions take part. A run draws a few of
+ * many kinds, so that it stays small, and a thousand runs have them all together.
+ */
+import type { SimRandom } from '../support/sim-random.ts'
+import type { Published } from './topic-witness.ts'
+
+export const TOPIC = 'orders.main'
+export const ACK_DEADLINE_MS = 400
+
+/** One subscription of the cast: its settings, and what they promise. */
+export interface Role {
+  name: string
+  topic: string
+  patch: Readonly<Record<string, unknown>>
+  /** What comes in order: a partition, a key, or nothing. */
+  order: 'none' | 'partition' | 'key'
+  /** Consumers come and go all the time. */
+  churns: boolean
+  /** What its filter keeps from it. */
+  refuses?: (published: Published) => boolean
+}
+
+type Kind = Omit<Role, 'patch'> & { patch?: Record<string, unknown>; weight: number }
+
+const KINDS: readonly Kind[] = [
+  { name: 'shared', topic: TOPIC, weight: 3, order: 'none', churns: false },
+  { name: 'exclusive', topic: TOPIC, weight: 3, order: 'partition', churns: false, patch: { type: 'exclusive' } },
+  { name: 'failover', topic: TOPIC, weight: 3, order: 'partition', churns: true, patch: { type: 'failover' } },
+]
+
+const COMMON = {
+  type: 'shared',
+  start: 'earliest',
+  ackDeadlineMs: ACK_DEADLINE_MS,
+  backoff: { minMs: 50, maxMs: 400 },
+  maxUnacked: 40,
+}
+
+/** Draws three to five kinds, each at most once. */
+export function castOf(random: SimRandom): Role[] {
+  const left = [...KINDS]
+  const cast: Role[] = []
+  const count = 3 + random.integer(3)
+  while (cast.length < count && left.length > 0) {
+    let at = random.integer(left.reduce((sum, { weight }) => sum + weight, 0))
+    const index = left.findIndex(({ weight }) => {
+      at -= weight
+      return at < 0
+    })
+    const [{ weight: _, ...kind }] = left.splice(index, 1) as [Kind]
+    cast.push({ ...kind, patch: { ...COMMON, ...kind.patch } })
+  }
+  return cast
+}

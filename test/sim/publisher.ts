@@ -1,0 +1,97 @@
+/**
+ * The publisher of a simulated broker: single messages and batches, few keys so that they meet, and
+ * what was never answered once more with the same Idempotency-Key. It tells the witness everything.
+ */
+import type { TidingsError } from '@tidings/sdk/protocol'
+import type { PublishInput, Topic } from '../../src/partition/topic.ts'
+import type { SimRandom } from '../support/sim-random.ts'
+import type { Life } from './machine.ts'
+import type { Published } from './topic-witness.ts'
+import type { Witness } from './witness.ts'
+
+const KEYS = ['a', 'b', 'c', null, null] as const
+const COLORS = ['red', 'blue'] as const
+
+export class Publisher {
+  readonly #random: SimRandom
+  readonly #witness: Witness
+  /** Called after an answer: the place must survive anything from here on. */
+  readonly #onStored: (topic: Topic, published: Published) => void
+  #sequence = 0
+
+  constructor(random: SimRandom, witness: Witness, onStored: (topic: Topic, published: Published) => void) {
+    this.#random = random
+    this.#witness = witness
+    this.#onStored = onStored
+  }
+
+  /** One message, or a batch of several; some carry an Idempotency-Key. */
+  publish(topic: Topic, life: Life): void {
+    const count = this.#random.chance(0.3) ? 1 + this.#random.integer(12) : 1
+    const published = Array.from({ length: count }, () => this.#next(topic))
+    this.#send(topic, life, published)
+  }
+
+  /** What was never answered, again with the same key: it must end up at one place. */
+  retry(topic: Topic, life: Life): void {
+    const open = this.#witness
+      .topic(topic.name)
+      .published.filter(({ outcome, idempotencyKey }) => outcome === 'unknown' && idempotencyKey !== null)
+    if (open.length > 0) this.#send(topic, life, [this.#random.pick(open)])
+  }
+
+  #next(topic: Topic): Published {
+    const random = this.#random
+    const value = `v${this.#sequence++}.${'x'.repeat(random.integer(random.chance(0.05) ? 3000 : 120))}`
+    return this.#witness.topic(topic.name).attempt({
+      value,
+      key: random.pick(KEYS),
+      color: random.pick(COLORS),
+      idempotencyKey: random.chance(0.5) ? `k${this.#sequence}` : null,
+      expires: random.chance(0.1),
+    })
+  }
+
+  #send(topic: Topic, life: Life, published: Published[]): void {
+    const witness = this.#witness.topic(topic.name)
+    const inputs = published.map((one) => this.#input(one, topic))
+    for (const one of published) one.outcome = 'pending'
+    const { generation } = witness
+    const settle = (
+      error: TidingsError | null,
+      receipts?: readonly { partition: number; offset: number; duplicate?: true }[],
+    ): void => {
+      if (life.state === 'over' || witness.generation !== generation) return
+      if (life.state === 'failed' && !error)
+        throw this.#witness.violated('S-LATCH', 'a publish was answered after the disk had failed')
+      if (error) {
+        this.#witness.count(`publish ${error.code}`)
+        // A batch that was stored in part says so; then nothing is known of the single message.
+        for (const one of published) one.outcome = error.message.includes('stored before that') ? 'unknown' : 'refused'
+        return
+      }
+      published.forEach((one, i) => {
+        const { partition, offset, duplicate } = receipts![i]!
+        this.#witness.count(duplicate ? 'publish duplicate' : 'publish ok')
+        witness.stored(one, partition, offset, duplicate === true)
+        this.#onStored(topic, one)
+      })
+    }
+    if (inputs.length === 1) topic.publish(inputs[0]!, (error, receipt) => settle(error, receipt && [receipt]))
+    else topic.publishAll(inputs, settle)
+  }
+
+  #input({ value, key, color, idempotencyKey, expires }: Published, topic: Topic): PublishInput {
+    return {
+      key: key === null ? null : Buffer.from(key),
+      value: Buffer.from(value, 'latin1'),
+      contentType: 'application/octet-stream',
+      headers: [['color', color]],
+      idempotencyKey: idempotencyKey === null ? null : Buffer.from(idempotencyKey),
+      partition:
+        idempotencyKey === null && this.#random.chance(0.2) ? this.#random.integer(topic.partitions.length) : null,
+      ttlMs: expires ? 1 + this.#random.integer(2000) : null,
+      valueChecked: true,
+    }
+  }
+}

@@ -1,0 +1,189 @@
+/**
+ * Where a simulated run plays: its topics and the seats of its subscriptions, as they should be, and what of
+ * it is there. It makes what is missing, hands out clients, and lets go of everything in a crash. Deletions
+ * are kept in mind until they are known to have happened. Called by the scenario.
+ */
+import { TidingsError } from '@tidings/sdk/protocol'
+import type { Topic } from '../../src/partition/topic.ts'
+import type { Subscription } from '../../src/subscription/subscription.ts'
+import type { SimRandom } from '../support/sim-random.ts'
+import type { Role } from './cast.ts'
+import { Consumer } from './consumer.ts'
+import { Grip } from './grip.ts'
+import type { Life, Machine } from './machine.ts'
+import { Puller } from './puller.ts'
+import { SubscriptionWitness } from './subscription-witness.ts'
+import type { Witness } from './witness.ts'
+
+/** A topic of the run. */
+export interface Scene {
+  name: string
+  settings: Record<string, unknown>
+  partitions: number
+  /** It was made, and nobody asked for its deletion since. */
+  exists: boolean
+  /** Its deletion was asked for; whether it happened nobody knows before it is asked for again. */
+  isDoomed: boolean
+}
+
+/** A subscription of the run, with its clients in the present life. */
+export interface Seat {
+  role: Role
+  seen: SubscriptionWitness
+  consumers: Consumer[]
+  pullers: Puller[]
+  seeks: number
+}
+
+const CONSUMERS_MAX = 3
+const PULLERS_MAX = 2
+
+export class Stage {
+  readonly scenes: readonly Scene[]
+  readonly cast: readonly Role[]
+  readonly seats: Map<string, Seat> = new Map()
+  /** Subscriptions whose deletion was asked for. */
+  readonly doomed: Set<string> = new Set()
+  readonly #machine: Machine
+  readonly #witness: Witness
+  readonly #random: SimRandom
+  #clients = 0
+
+  constructor(parts: {
+    scenes: readonly Scene[]
+    cast: readonly Role[]
+    machine: Machine
+    witness: Witness
+    random: SimRandom
+  }) {
+    this.scenes = parts.scenes
+    this.cast = parts.cast
+    this.#machine = parts.machine
+    this.#witness = parts.witness
+    this.#random = parts.random
+  }
+
+  get isComplete(): boolean {
+    return this.scenes.every(({ exists }) => exists) && this.seats.size === this.cast.length
+  }
+
+  /** Makes what is missing, unless an earlier life already did. */
+  async prepare(life: Life): Promise<void> {
+    await this.#machine.whileStepping(life, async () => {
+      for (const scene of this.scenes) if (!scene.exists) await this.#make(life, scene)
+      for (const role of this.cast) if (!this.seats.has(role.name)) await this.#seat(life, role)
+    })
+  }
+
+  async #make(life: Life, scene: Scene): Promise<void> {
+    if (scene.isDoomed) await gone(life.host.deleteTopic(scene.name))
+    scene.isDoomed = false
+    await life.host.putTopic(scene.name, { ...scene.settings, partitions: scene.partitions })
+    scene.exists = true
+    this.#witness.topic(scene.name).isLive = true
+  }
+
+  async #seat(life: Life, role: Role): Promise<void> {
+    const { name, topic, patch } = role
+    if (this.doomed.has(name)) await gone(life.host.deleteSubscription(topic, name))
+    this.doomed.delete(name)
+    await life.host.putSubscription(topic, name, patch)
+    const seen = new SubscriptionWitness(this.#witness, role)
+    this.seats.set(name, { role, seen, consumers: [], pullers: [], seeks: 0 })
+  }
+
+  topics(life: Life): Topic[] {
+    const live = new Set(this.scenes.filter(({ exists }) => exists).map(({ name }) => name))
+    return life.host.topics().filter(({ name }) => live.has(name))
+  }
+
+  subscription(life: Life, { topic, name }: Role): Subscription {
+    return life.host.subscription(topic, name)
+  }
+
+  /** One client does something, or one more comes. */
+  act(life: Life, random: SimRandom, isArrival: boolean): void {
+    const seat = random.pick([...this.seats.values()])
+    seat.consumers = seat.consumers.filter(({ attachment }) => attachment)
+    seat.pullers = seat.pullers.filter(({ isOver }) => !isOver)
+    const clients = [...seat.consumers, ...seat.pullers]
+    const arrives = isArrival || clients.length === 0 || (seat.role.churns && random.chance(0.15))
+    if (!arrives) {
+      if (seat.role.churns && seat.consumers.length > 0 && random.chance(0.1)) random.pick(seat.consumers).detach()
+      else random.pick(clients).act()
+    } else if (random.chance(0.25)) {
+      if (seat.pullers.length < PULLERS_MAX) seat.pullers.push(this.#puller(life, seat))
+    } else if (seat.consumers.length < CONSUMERS_MAX) seat.consumers.push(this.consumer(life, seat))
+  }
+
+  /** A new consumer of the seat, attached if the type lets it. */
+  consumer(life: Life, seat: Seat): Consumer {
+    const { grip, random } = this.#client(life, seat)
+    const consumer = new Consumer(grip, { random, witness: this.#witness, seen: seat.seen })
+    consumer.attach(this.subscription(life, seat.role))
+    return consumer
+  }
+
+  #puller(life: Life, seat: Seat): Puller {
+    const { grip, random } = this.#client(life, seat)
+    const subscription = this.subscription(life, seat.role)
+    const puller = new Puller(grip, { random, witness: this.#witness, seen: seat.seen, subscription })
+    puller.pull(life)
+    return puller
+  }
+
+  #client(life: Life, { role, seen }: Seat): { grip: Grip; random: SimRandom } {
+    const label = `${role.name}#${this.#clients++}`
+    const random = this.#random.split(label)
+    return { random, grip: new Grip(label, { life, random, witness: this.#witness, seen }) }
+  }
+
+  /** The subscription moved in these lanes, or they are gone. */
+  forget(seat: Seat, isGone: (lane: string) => boolean): void {
+    for (const client of [...seat.consumers, ...seat.pullers]) client.forget(isGone)
+  }
+
+  /** From now on one consumer a seat, which acknowledges all that it gets. */
+  lastConsumers(life: Life): void {
+    for (const seat of this.seats.values()) {
+      for (const consumer of seat.consumers) consumer.detach()
+      seat.consumers = [this.consumer(life, seat)]
+    }
+  }
+
+  finish(): void {
+    for (const { consumers, pullers } of this.seats.values())
+      for (const client of [...consumers, ...pullers]) client.finish()
+  }
+
+  isDrained(life: Life): boolean {
+    const isSettled = ({ name }: Scene): boolean =>
+      this.#witness.topic(name).published.every(({ outcome }) => outcome !== 'pending')
+    const isEmpty = ({ role }: Seat): boolean => this.subscription(life, role).state().backlog === 0
+    return [...this.seats.values()].every(isEmpty) && this.scenes.every(isSettled)
+  }
+
+  /** For whoever wonders why it does not drain. */
+  backlogs(life: Life): string {
+    const backlog = ({ role }: Seat): string => `${role.name} ${this.subscription(life, role).state().backlog}`
+    return [...this.seats.values()].map(backlog).join(', ')
+  }
+
+  crashed(kind: 'process' | 'power'): void {
+    for (const { name } of this.scenes) this.#witness.topic(name).crashed()
+    for (const seat of this.seats.values()) {
+      seat.seen.crashed(kind)
+      seat.consumers = []
+      seat.pullers = []
+    }
+  }
+}
+
+/** A deletion asked for again may find nothing to delete. */
+export async function gone(deletion: Promise<void>): Promise<void> {
+  try {
+    await deletion
+  } catch (error) {
+    if (!TidingsError.is(error) || !['topic_not_found', 'subscription_not_found'].includes(error.code)) throw error
+  }
+}
