@@ -103,7 +103,8 @@ export class Session implements ConsumerPort {
   // --- from the subscription ---
 
   deliver(delivery: Delivery): void {
-    if (this.#state !== 'open') return
+    // While draining it only waits for the end, to be given back.
+    if (this.#state === 'ended') return
     if (this.#waiting.length === 0) this.#next = delivery.from
     this.#waiting.push(delivery)
     this.#pump()
@@ -175,7 +176,7 @@ export class Session implements ConsumerPort {
   drain(): void {
     if (this.#state !== 'open') return
     this.#state = 'draining'
-    this.#waiting = []
+    this.#releaseUnsent()
     this.#closeWhenDrained()
   }
 
@@ -249,6 +250,7 @@ export class Session implements ConsumerPort {
 
   /** Sends what waits, as long as the socket has room. */
   #pump(): void {
+    if (this.#state !== 'open') return
     while (this.#waiting.length > 0 && this.#socket.bufferedBytes() < SOCKET_BYTES_MAX) {
       const delivery = this.#waiting[0]!
       this.#send(messageFrame(delivery, delivery.batch, this.#next, delivery.attempt))
@@ -319,11 +321,21 @@ export class Session implements ConsumerPort {
     this.#socket.close(code, reason)
   }
 
+  /** What never went to the socket is given back as if it had not been delivered. */
+  #releaseUnsent(): void {
+    const unsent: MessageId[] = []
+    for (const { topic, partition, from, to } of this.#waiting.splice(0)) {
+      for (let offset = Math.max(from, this.#next); offset < to; offset++) unsent.push({ topic, partition, offset })
+      this.#next = 0
+    }
+    if (unsent.length > 0) this.#attachment?.release(unsent)
+  }
+
   /** What is outstanding goes back at once; nothing is sent any more. */
   #leave(): void {
     if (this.#state === 'ended') return
     this.#state = 'ended'
-    this.#waiting = []
+    this.#releaseUnsent()
     this.#pingTimer?.cancel()
     this.#writeTimer?.cancel()
     this.#attachment?.detach()

@@ -14,6 +14,7 @@ const STAGED_BYTES_MAX = 1_048_576
 
 export interface Receiver extends LeaseHolder {
   readonly weight: number
+  served: number
   /** Bytes leased for it and not handed over yet. */
   stagedBytes: number
   /** How many more messages it may get now. */
@@ -28,6 +29,7 @@ export interface Receiver extends LeaseHolder {
 export class Consumer implements Receiver {
   readonly port: ConsumerPort
   outstanding = 0
+  served = 0
   stagedBytes = 0
   isPaused = false
   /** False once it is detached or the subscription has ended it. */
@@ -63,6 +65,7 @@ export class Consumer implements Receiver {
 export class Pull implements Receiver {
   readonly weight = 1
   outstanding = 0
+  served = 0
   stagedBytes = 0
   readonly deliveries: Delivery[] = []
   /** Answers the request, once. */

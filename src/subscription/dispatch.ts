@@ -5,6 +5,11 @@
  * pick by policy, which is a score per consumer: the lowest gets the next slice, ties go round. Slices
  * are a share of what there is, and short, so that idle consumers get their part of a small backlog
  * and a fast one is not kept behind a slow one's long slice.
+ *
+ * `least_outstanding` looks at what lies with each. The others look at what each was given: its `served`
+ * grows by the messages it gets, divided by its weight (start-time fair queueing), so that shares come
+ * out right over any slices, however fast they are acknowledged. Whoever could take nothing for a while,
+ * and whoever is new, goes on from where the others are: nobody is owed what it had no room for.
  * Key slots (`key_shared`) will choose by the message's key before they come here.
  */
 import type { DispatchPolicy, SubscriptionType } from '@tidings/sdk/protocol'
@@ -12,16 +17,19 @@ import type { DispatchPolicy, SubscriptionType } from '@tidings/sdk/protocol'
 export interface Candidate {
   readonly outstanding: number
   readonly weight: number
+  /** Messages that it was given, divided by its weight; the dispatch keeps it. */
+  served: number
   credit(): number
 }
 
 /** Longest slice while others wait too. */
 const SLICE_MESSAGES = 64
 
-const SCORES: Record<DispatchPolicy, (candidate: Candidate) => number> = {
-  least_outstanding: (candidate) => candidate.outstanding,
-  round_robin: () => 0,
-  weighted: (candidate) => candidate.outstanding / candidate.weight,
+/** By which weight messages are shared; null: whoever has the least outstanding gets them. */
+const WEIGHTS: Record<DispatchPolicy, ((candidate: Candidate) => number) | null> = {
+  least_outstanding: null,
+  round_robin: () => 1,
+  weighted: ({ weight }) => weight,
 }
 
 export function isOrdered(type: SubscriptionType): boolean {
@@ -32,6 +40,11 @@ export class Dispatch {
   /** How many messages the consumer chosen last is to get. */
   count = 0
   #turn = 0
+  #weightOf: ((candidate: Candidate) => number) | null = null
+  /** Where the one chosen last stood: nobody stands behind it. */
+  #servedTo = 0
+  /** Nobody else could take any. */
+  #isAlone = false
 
   /** The consumer that gets the next slice of `available` messages, or null when nobody can take any. */
   choose<C extends Candidate>(
@@ -40,7 +53,16 @@ export class Dispatch {
     candidates: readonly C[],
     available: number,
   ): C | null {
-    return isOrdered(type) ? this.#active(candidates, available) : this.#lowest(SCORES[policy], candidates, available)
+    this.#weightOf = isOrdered(type) ? null : WEIGHTS[policy]
+    return isOrdered(type) ? this.#active(candidates, available) : this.#lowest(candidates, available)
+  }
+
+  /** The consumer chosen was given so many; it may be fewer than `count`. */
+  gave(candidate: Candidate, count: number): void {
+    if (!this.#weightOf) return
+    candidate.served = this.#standing(candidate) + count / this.#weightOf(candidate)
+    // What nobody else could take is held against nobody.
+    if (this.#isAlone) this.#servedTo = candidate.served
   }
 
   #active<C extends Candidate>(candidates: readonly C[], available: number): C | null {
@@ -49,15 +71,13 @@ export class Dispatch {
     return active && this.count > 0 ? active : null
   }
 
-  #lowest<C extends Candidate>(
-    score: (candidate: Candidate) => number,
-    candidates: readonly C[],
-    available: number,
-  ): C | null {
+  #lowest<C extends Candidate>(candidates: readonly C[], available: number): C | null {
+    const weightOf = this.#weightOf
     let chosen: C | null = null
     let chosenAt = 0
     let chosenCredit = 0
     let lowest = Number.POSITIVE_INFINITY
+    let weights = 0
     let eligible = 0
     for (let step = 0; step < candidates.length; step++) {
       const at = (this.#turn + step) % candidates.length
@@ -65,17 +85,24 @@ export class Dispatch {
       const credit = candidate.credit()
       if (credit <= 0) continue
       eligible++
-      const value = score(candidate)
-      if (value >= lowest) continue
-      lowest = value
+      weights += weightOf ? weightOf(candidate) : 1
+      const score = weightOf ? this.#standing(candidate) : candidate.outstanding
+      if (score >= lowest) continue
+      lowest = score
       chosen = candidate
       chosenAt = at
       chosenCredit = credit
     }
     if (!chosen) return null
     this.#turn = chosenAt + 1
-    const share = eligible === 1 ? available : Math.min(SLICE_MESSAGES, Math.ceil(available / eligible))
-    this.count = Math.min(share, chosenCredit)
+    if (weightOf) this.#servedTo = lowest
+    const part = Math.ceil((available * (weightOf ? weightOf(chosen) : 1)) / weights)
+    this.#isAlone = eligible === 1
+    this.count = Math.min(this.#isAlone ? available : Math.min(SLICE_MESSAGES, part), chosenCredit)
     return chosen
+  }
+
+  #standing(candidate: Candidate): number {
+    return Math.max(candidate.served, this.#servedTo)
   }
 }

@@ -172,6 +172,7 @@ export class Lane implements CursorOwner, StagingLane {
   put(receiver: Receiver, batch: RecordBatch, from: number, to: number, attempt: number): void {
     const bytes = (batch.bytes.length / batch.count) * (to - from)
     receiver.stagedBytes += bytes
+    this.host.dispatch.gave(receiver, to - from)
     const place = { topic: this.topic, partition: this.partition.number, idPrefix: this.#idPrefix }
     this.#parcels.push({ receiver, bytes, delivery: { ...place, batch, from, to, attempt } })
   }

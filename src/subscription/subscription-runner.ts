@@ -169,6 +169,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
         name: port.name,
         unacked: outstanding,
         prefetch: port.prefetch,
+        weight: port.weight,
         paused: isPaused,
         active: isActive(index),
       })),
@@ -197,9 +198,17 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
       consumer.port.ended(why)
     }
     const gone = new TidingsError('subscription_not_found', `subscription ${this.name} was deleted`)
-    for (const pull of this.#pulls.splice(0)) pull.answer(why === 'deleted' ? gone : [])
+    for (const pull of this.#pulls.splice(0)) {
+      this.#releasePulled(pull.deliveries)
+      pull.answer(why === 'deleted' ? gone : [])
+    }
     const lanes = this.#lanes.all
-    for (const lane of lanes) lane.close(why)
+    for (const lane of lanes) {
+      // What was never handed over must not count as an attempt after the restart.
+      lane.ledger.unstage()
+      lane.cursor.touch('lazy')
+      lane.close(why)
+    }
     // What was acknowledged without a wish for an answer should not come again only because we stop in good order.
     const flushed = await Promise.allSettled(lanes.map((lane) => lane.cursor.durable()))
     for (const { topic, partition } of lanes.filter((_, index) => flushed[index]?.status === 'rejected')) {
@@ -314,13 +323,17 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     this.#pulls = this.#pulls.filter((other) => other !== pull)
     this.#takeBack(pull)
     const unanswered = outcome === pull.deliveries ? [] : pull.deliveries
-    for (const { topic, partition, from, to } of unanswered) {
+    this.#releasePulled(unanswered)
+    this.#consumersChanged()
+    pull.answer(outcome)
+  }
+
+  #releasePulled(deliveries: readonly Delivery[]): void {
+    for (const { topic, partition, from, to } of deliveries) {
       const lane = this.laneOf({ topic, partition })
       lane?.ledger.release(this.#pulledHolder, from, to)
       lane?.cursor.touch('lazy')
     }
-    this.#consumersChanged()
-    pull.answer(outcome)
   }
 
   #pulledAttachment(): Attachment {

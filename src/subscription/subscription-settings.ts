@@ -178,8 +178,4 @@ function refuseUnsupported(fields: ReadonlyMap<string, unknown>): void {
   if ((fields.get('deadLetter') ?? null) !== null) refuse('deadLetter', 'there are no dead letters yet, so only null')
   if ((fields.get('expireAfterMs') ?? null) !== null)
     refuse('expireAfterMs', 'subscriptions do not expire yet, so only null')
-  const dispatch = fields.get('dispatch')
-  if (dispatch === 'round_robin' || dispatch === 'weighted') {
-    refuse('dispatch', 'other policies come later, so only least_outstanding')
-  }
 }

@@ -75,7 +75,14 @@ export interface SubscriptionState {
   unacked: number
   /** Messages waiting for another delivery. */
   redelivering: number
-  consumers: { name: string; unacked: number; prefetch: number; paused: boolean; active: boolean }[]
+  consumers: {
+    name: string
+    unacked: number
+    prefetch: number
+    weight: number
+    paused: boolean
+    active: boolean
+  }[]
   oldestUnackedAgeMs: number | null
   /** `topic` only where the subscription follows a pattern. */
   cursors: { topic?: string; partition: number; ackedThrough: number; ackedAhead: number }[]

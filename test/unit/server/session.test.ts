@@ -250,7 +250,7 @@ describe('a consumer that reads slowly', () => {
     expect(socket.closed).toBeUndefined()
     clock.advance(1)
     expect(socket.closed?.[0]).toBe(1013)
-    expect(attachment.names).toEqual(['detach'])
+    expect(attachment.names).toEqual(['release', 'detach'])
   })
 
   it('cannot pile up answers by asking without reading', () => {
@@ -297,6 +297,19 @@ describe('a draining session', () => {
     attachment.confirm!(null, [{ partition: 0, offset: 1 }])
     expect(socket.frames).toEqual([{ type: 'acked', request: 1, ids: ['0:1'] }])
     expect(socket.closed?.[0]).toBe(1012)
+  })
+
+  it('gives back uncounted what it never sent, also what is handed over while it drains', () => {
+    session.received('{"type":"ack","ids":["0:1"],"request":1}')
+    for (let offset = 0; offset < 10; offset++) session.deliver(delivery(offset, 100_000))
+    const sent = socket.frames.length
+    session.drain()
+    session.deliver(delivery(10))
+    attachment.confirm!(null, [])
+    const released = attachment.calls.flatMap(([name, ids]) => (name === 'release' ? (ids as MessageId[]) : []))
+    expect(sent).toBeGreaterThan(0)
+    expect(released.map(({ offset }) => offset)).toEqual(Array.from({ length: 11 - sent }, (_, i) => sent + i))
+    expect(attachment.names.at(-1)).toBe('detach')
   })
 
   it('does not wait for an acknowledgement that was refused', () => {

@@ -1,9 +1,11 @@
+import { DISPATCH_POLICIES, type DispatchPolicy } from '@tidings/sdk/protocol'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Candidate, Dispatch } from '../../../src/subscription/dispatch.ts'
 
 class Taker implements Candidate {
   outstanding = 0
+  served = 0
   readonly weight: number
   readonly prefetch: number
 
@@ -18,25 +20,43 @@ class Taker implements Candidate {
 }
 
 /** Hands out messages until there are no more or nobody takes any; answers how many each consumer got. */
-function handOut(dispatch: Dispatch, type: 'shared' | 'failover', takers: readonly Taker[], count: number): number[] {
-  const policy = takers.some(({ weight }) => weight > 1) ? 'weighted' : 'least_outstanding'
+function handOut(
+  dispatch: Dispatch,
+  type: 'shared' | 'failover',
+  takers: readonly Taker[],
+  count: number,
+  policy: DispatchPolicy = 'least_outstanding',
+): number[] {
   const before = takers.map(({ outstanding }) => outstanding)
   for (let left = count; left > 0; left -= dispatch.count) {
     const taker = dispatch.choose(type, policy, takers, left)
     if (!taker) break
     expect(dispatch.count).toBeGreaterThan(0)
     taker.outstanding += dispatch.count
+    dispatch.gave(taker, dispatch.count)
   }
   return takers.map(({ outstanding }, i) => outstanding - before[i]!)
+}
+
+/** Messages that come one by one and are acknowledged before the next comes; how many each consumer got. */
+function trickle(dispatch: Dispatch, policy: DispatchPolicy, takers: readonly Taker[], count: number): number[] {
+  const got = takers.map(() => 0)
+  for (let i = 0; i < count; i++) {
+    const taker = dispatch.choose('shared', policy, takers, 1)!
+    dispatch.gave(taker, 1)
+    got[takers.indexOf(taker)]!++
+  }
+  return got
 }
 
 describe('the dispatch', () => {
   it('never gives more than the credit or than there is, and gives all that fits', () => {
     const prefetches = fc.array(fc.nat(300), { minLength: 1, maxLength: 8 })
+    const policies = fc.constantFrom(...DISPATCH_POLICIES)
     fc.assert(
-      fc.property(prefetches, fc.nat(2000), (sizes, count) => {
-        const takers = sizes.map((size) => new Taker(size))
-        const got = handOut(new Dispatch(), 'shared', takers, count)
+      fc.property(prefetches, fc.nat(2000), policies, (sizes, count, policy) => {
+        const takers = sizes.map((size, i) => new Taker(size, 1 + (i % 3)))
+        const got = handOut(new Dispatch(), 'shared', takers, count, policy)
         const total = got.reduce((a, b) => a + b, 0)
         expect(total).toBe(
           Math.min(
@@ -84,11 +104,45 @@ describe('the dispatch', () => {
     expect(dispatch.choose('shared', 'least_outstanding', [full], 5)).toBeNull()
   })
 
-  it('divides by weight', () => {
-    expect(handOut(new Dispatch(), 'shared', [new Taker(5000, 1), new Taker(5000, 3)], 4000)).toEqual([
-      expect.closeTo(1000, -2),
-      expect.closeTo(3000, -2),
+  it('goes round by messages, whatever prefetch each has', () => {
+    const takers = [new Taker(10, 7), new Taker(5000), new Taker(300)]
+    const dispatch = new Dispatch()
+    const total = [0, 0, 0]
+    for (let round = 0; round < 100; round++) {
+      // Everything is acknowledged between rounds, so that each has room for its share again.
+      handOut(dispatch, 'shared', takers, 9, 'round_robin').forEach((count, i) => (total[i]! += count))
+      for (const taker of takers) taker.outstanding = 0
+    }
+    expect(total).toEqual([300, 300, 300])
+    expect(trickle(dispatch, 'round_robin', takers, 30)).toEqual([10, 10, 10])
+  })
+
+  it('does not owe a consumer what it had no room for', () => {
+    const takers = [new Taker(2), new Taker(100_000)]
+    const dispatch = new Dispatch()
+    expect(handOut(dispatch, 'shared', takers, 10_000, 'round_robin')).toEqual([2, 9998])
+    takers[0]!.outstanding = 0
+    expect(handOut(dispatch, 'shared', [new Taker(1000), takers[1]!], 1000, 'round_robin')).toEqual([
+      expect.closeTo(500, -2),
+      expect.closeTo(500, -2),
     ])
+  })
+
+  it('shares by weight, also where nothing stays outstanding', () => {
+    const weighted = (): Taker[] => [new Taker(5000, 1), new Taker(5000, 3), new Taker(5000, 6)]
+    expect(handOut(new Dispatch(), 'shared', weighted(), 4000, 'weighted')).toEqual([
+      expect.closeTo(400, -2),
+      expect.closeTo(1200, -2),
+      expect.closeTo(2400, -2),
+    ])
+    expect(trickle(new Dispatch(), 'weighted', weighted(), 1000)).toEqual([100, 300, 600])
+  })
+
+  it('starts a new consumer where the others are', () => {
+    const [first, second, third] = [new Taker(5000), new Taker(5000), new Taker(5000)]
+    const dispatch = new Dispatch()
+    trickle(dispatch, 'round_robin', [first, second], 1000)
+    expect(trickle(dispatch, 'round_robin', [first, second, third], 30)).toEqual([10, 10, 10])
   })
 
   it('serves the first in order of arrival only, even when it cannot take any', () => {

@@ -17,7 +17,7 @@ describe('a subscription', () => {
       backlog: 21,
       unacked: 10,
       redelivering: 0,
-      consumers: [{ name: 'a', unacked: 10, prefetch: 10, paused: false, active: true }],
+      consumers: [{ name: 'a', unacked: 10, prefetch: 10, weight: 1, paused: false, active: true }],
       cursors: [{ partition: 0, ackedThrough: 3, ackedAhead: 1 }],
     })
   })

@@ -95,8 +95,6 @@ describe('subscription settings', () => {
     ['{"type":"key_shared"}', 'type'],
     ['{"filter":"value.total > 1"}', 'filter'],
     ['{"deadLetter":{"topic":"dlq","maxDeliveries":5}}', 'deadLetter'],
-    ['{"dispatch":"round_robin"}', 'dispatch'],
-    ['{"dispatch":"weighted"}', 'dispatch'],
     ['{"expireAfterMs":1000}', 'expireAfterMs'],
   ])('refuse %s, which is not in this release', (json, key) => {
     expect(refusal(JSON.parse(json))).toContain(`invalid_argument ${key}: not in this release`)
