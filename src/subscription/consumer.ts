@@ -13,6 +13,7 @@ import type { ConsumerPort, Delivery, Gap } from './subscription.ts'
 const STAGED_BYTES_MAX = 1_048_576
 
 export interface Receiver extends LeaseHolder {
+  readonly name: string
   readonly weight: number
   served: number
   /** Bytes leased for it and not handed over yet. */
@@ -39,6 +40,10 @@ export class Consumer implements Receiver {
     this.port = port
   }
 
+  get name(): string {
+    return this.port.name
+  }
+
   get weight(): number {
     return this.port.weight
   }
@@ -63,11 +68,14 @@ export class Consumer implements Receiver {
 
 /** One request that waits for messages; it holds leases only until it is answered. */
 export class Pull implements Receiver {
+  readonly name = ''
   readonly weight = 1
+  /** With whom lies what it is answered. */
+  readonly heir: LeaseHolder
   outstanding = 0
   served = 0
   stagedBytes = 0
-  readonly deliveries: Delivery[] = []
+  deliveries: Delivery[] = []
   /** Answers the request, once. */
   readonly answer: (outcome: Delivery[] | Error) => void
   /** It waits no longer than for what is on its way. */
@@ -75,8 +83,9 @@ export class Pull implements Receiver {
   readonly #max: number
   #count = 0
 
-  constructor(max: number, answer: (outcome: Delivery[] | Error) => void) {
+  constructor(max: number, heir: LeaseHolder, answer: (outcome: Delivery[] | Error) => void) {
     this.#max = max
+    this.heir = heir
     this.answer = answer
   }
 

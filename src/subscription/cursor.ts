@@ -8,8 +8,11 @@
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Urgency } from '../partition/commit-queue.ts'
 import { AckLedger } from './ack-ledger.ts'
-import type { LedgerPolicy } from './ledger.ts'
+import type { KeyPolicy } from './key-book.ts'
+import { KeyLedger } from './key-ledger.ts'
+import type { Ledger, LedgerPolicy } from './ledger.ts'
 import type { LedgerState } from './ledger-state.ts'
+import type { KeyOwners } from './ready-keys.ts'
 
 export type Confirm = (error: TidingsError | null) => void
 
@@ -57,7 +60,7 @@ export class Cursor {
   #syncedStagings = 0
   readonly #log: CursorLog
   readonly #state: LedgerState
-  #ledger: AckLedger | null = null
+  #ledger: Ledger | null = null
 
   /** Times in the state are those of the ledger's clock. */
   constructor(log: CursorLog, id: string, state: LedgerState) {
@@ -71,14 +74,24 @@ export class Cursor {
     return this.#log.stalled
   }
 
-  /** Made on first use: before, nobody has said whether deliveries are in order. */
+  /** The ledger is made by whoever serves the cursor: before, nobody has said which order deliveries have. */
   ledger(policy: LedgerPolicy): AckLedger {
-    this.#ledger ??= new AckLedger(policy, this.#state)
-    this.#ledger.policy = policy
-    return this.#ledger
+    return this.#open(new AckLedger(policy, this.state()))
   }
 
-  get opened(): AckLedger | null {
+  /** The same where keys have an order. */
+  keyLedger(policy: KeyPolicy, owners: KeyOwners): KeyLedger {
+    return this.#open(new KeyLedger(policy, owners, this.state()))
+  }
+
+  #open<L extends Ledger>(ledger: L): L {
+    // What changed in an earlier one and is in no record yet is in the state of this one.
+    if (this.#ledger) this.needsWhole = true
+    this.#ledger = ledger
+    return ledger
+  }
+
+  get opened(): Ledger | null {
     return this.#ledger
   }
 

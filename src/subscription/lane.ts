@@ -9,12 +9,14 @@ import type { SubscriptionSettings, TidingsError } from '@tidings/sdk/protocol'
 import type { Metrics } from '../base/telemetry.ts'
 import type { RecordBatch } from '../log/record-batch.ts'
 import type { Partition } from '../partition/partition.ts'
-import type { AckLedger } from './ack-ledger.ts'
 import type { Receiver } from './consumer.ts'
 import type { Cursor, CursorOwner } from './cursor.ts'
 import type { CursorStore } from './cursor-store.ts'
 import { isOrdered } from './dispatch.ts'
-import type { LeaseHolder, LedgerPolicy } from './ledger.ts'
+import type { KeyPolicy } from './key-book.ts'
+import type { KeyLedger } from './key-ledger.ts'
+import { KeyStaging } from './key-staging.ts'
+import type { Ledger } from './ledger.ts'
 import { RangeStaging } from './range-staging.ts'
 import type { Run } from './run-list.ts'
 import { Shelf, type ShelfHost } from './shelf.ts'
@@ -39,8 +41,6 @@ export interface LaneHost extends StagingHost, ShelfHost {
   wake(lane?: Lane): void
   /** The lane's ledger changed. */
   touched(lane: Lane): void
-  /** With whom messages lie that this receiver was handed. */
-  heirOf(receiver: Receiver): LeaseHolder
   /** The receiver threw: it is no longer served. */
   broke(receiver: Receiver, error: unknown): void
   /** Staged messages were handed over, or could not be. */
@@ -58,7 +58,9 @@ export class Lane implements CursorOwner, StagingLane {
   readonly topic: string
   readonly partition: Partition
   readonly cursor: Cursor
-  readonly ledger: AckLedger
+  readonly ledger: Ledger
+  /** The same ledger, where keys have an order. */
+  readonly keys: KeyLedger | null
   readonly host: LaneHost
   readonly shelf: Shelf
   readonly #staging: Staging
@@ -80,8 +82,16 @@ export class Lane implements CursorOwner, StagingLane {
     this.#idPrefix = host.isPattern ? `${topic}/` : ''
     this.cursor = cursors.cursor(host.id)
     this.shelf = new Shelf(host, partition)
-    this.ledger = this.cursor.ledger(policyOf(host.settings))
-    this.#staging = new RangeStaging(this, this.ledger)
+    const policy = policyOf(host.settings)
+    if (knowsKeys(host.settings)) {
+      this.keys = this.ledger = this.cursor.keyLedger(policy, host.slots)
+      this.#staging = new KeyStaging(this, this.keys)
+    } else {
+      const ledger = this.cursor.ledger(policy)
+      this.ledger = ledger
+      this.keys = null
+      this.#staging = new RangeStaging(this, ledger)
+    }
     this.cursor.owner = this
     this.#unlisten = partition.onChange(() => host.wake(this))
   }
@@ -110,7 +120,8 @@ export class Lane implements CursorOwner, StagingLane {
   /** Messages not acknowledged, outstanding deliveries included. */
   get backlog(): number {
     const { highWatermark, startOffset } = this.partition
-    return this.ledger.unsettled + Math.max(0, highWatermark - Math.max(this.ledger.next, startOffset))
+    const reached = this.ledger.unsettled + (this.keys?.held ?? 0)
+    return reached + Math.max(0, highWatermark - Math.max(this.ledger.next, startOffset))
   }
 
   configure(settings: SubscriptionSettings): void {
@@ -173,8 +184,18 @@ export class Lane implements CursorOwner, StagingLane {
     const bytes = (batch.bytes.length / batch.count) * (to - from)
     receiver.stagedBytes += bytes
     this.host.dispatch.gave(receiver, to - from)
+    const last = this.#parcels.at(-1)
+    if (last?.receiver === receiver && isNext(last.delivery, batch, from, attempt)) {
+      last.delivery.to = to
+      last.bytes += bytes
+      return
+    }
     const place = { topic: this.topic, partition: this.partition.number, idPrefix: this.#idPrefix }
     this.#parcels.push({ receiver, bytes, delivery: { ...place, batch, from, to, attempt } })
+  }
+
+  again(): void {
+    this.host.wake(this)
   }
 
   #advance(now: number): void {
@@ -206,7 +227,7 @@ export class Lane implements CursorOwner, StagingLane {
       while (next < parcels.length && parcels[next]!.receiver === receiver && parcels[next]!.delivery.from === to) {
         to = parcels[next++]!.delivery.to
       }
-      const held = this.ledger.handOver(receiver, delivery.from, to, deadline, this.host.heirOf(receiver))
+      const held = this.ledger.handOver(receiver, delivery.from, to, deadline, receiver.heir ?? receiver)
       // Some may have been given back, which changes the ledger.
       if (held) this.cursor.touch('lazy')
       for (; i < next; i++) this.#deliver(parcels[i]!, held)
@@ -240,6 +261,16 @@ export class Lane implements CursorOwner, StagingLane {
   }
 }
 
-function policyOf({ type, backoff, deadLetter }: SubscriptionSettings): LedgerPolicy {
-  return { ordered: isOrdered(type), backoff, maxDeliveries: deadLetter?.maxDeliveries ?? null }
+/** Whether single keys have an order, so that every message must be known by its key. */
+function knowsKeys({ type, deadLetter }: SubscriptionSettings): boolean {
+  return type === 'key_shared' || deadLetter?.mode === 'park'
+}
+
+function policyOf({ type, backoff, deadLetter }: SubscriptionSettings): KeyPolicy {
+  const maxDeliveries = deadLetter?.maxDeliveries ?? null
+  return { ordered: isOrdered(type), backoff, maxDeliveries, parks: deadLetter?.mode === 'park' }
+}
+
+function isNext(delivery: Delivery, batch: RecordBatch, from: number, attempt: number): boolean {
+  return delivery.batch === batch && delivery.to === from && delivery.attempt === attempt
 }

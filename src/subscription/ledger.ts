@@ -13,6 +13,10 @@ import type { Run } from './run-list.ts'
 /** Whoever holds leases; the ledger keeps the count for it, over all partitions. */
 export interface LeaseHolder {
   outstanding: number
+  /** With whom its messages lie once they are handed over, when that is not itself. */
+  readonly heir?: LeaseHolder
+  /** Whoever may settle what it holds, beside itself. */
+  readonly speaker?: LeaseHolder
 }
 
 export interface LedgerPolicy {
@@ -30,8 +34,11 @@ export interface Offer {
   attempt: number
 }
 
-/** How a delivery ended that was of no use; what the process still knows of it. */
-export type Failure = 'nack' | 'deadline' | 'disconnected' | 'rejected'
+/**
+ * How a delivery ended that was of no use; what the process still knows of it. Or why a parked message
+ * was given up on: a person said so, or too many keys were parked.
+ */
+export type Failure = 'nack' | 'deadline' | 'disconnected' | 'rejected' | 'skipped' | 'parking_full'
 
 /** Messages to give up on, delivered so often. */
 export interface Doomed extends Run {

@@ -8,6 +8,7 @@ import type { Partition } from '../partition/partition.ts'
 import type { Receiver } from './consumer.ts'
 import type { Cursor } from './cursor.ts'
 import type { Dispatch } from './dispatch.ts'
+import type { KeySlots } from './key-slots.ts'
 import type { Shelf } from './shelf.ts'
 
 /** What staging needs of the subscription. */
@@ -17,6 +18,8 @@ export interface StagingHost {
   /** Who may get messages now, in the order that the dispatch expects. */
   readonly receivers: readonly Receiver[]
   readonly dispatch: Dispatch
+  /** Whose the keys are, where keys have an order. */
+  readonly slots: KeySlots<Receiver>
 }
 
 /** What staging needs of its lane. */
@@ -27,6 +30,8 @@ export interface StagingLane {
   readonly shelf: Shelf
   /** [from, to) of the batch are leased to the receiver, and go out when that is written. */
   put(receiver: Receiver, batch: RecordBatch, from: number, to: number, attempt: number): void
+  /** There is more to do than one pass should. */
+  again(): void
 }
 
 export interface Staging {

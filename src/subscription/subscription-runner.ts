@@ -12,6 +12,7 @@ import type { Clock, Timer } from '../base/clock.ts'
 import type { Logger, Metrics } from '../base/telemetry.ts'
 import { Consumer, Pull, type Receiver } from './consumer.ts'
 import { Dispatch, isOrdered } from './dispatch.ts'
+import { KeySlots } from './key-slots.ts'
 import { Lane, type LaneHost, type ServedPartition } from './lane.ts'
 import { Lanes } from './lanes.ts'
 import type { LeaseHolder } from './ledger.ts'
@@ -42,6 +43,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   readonly metrics: Metrics
   readonly logger: Logger
   readonly dispatch = new Dispatch()
+  readonly slots = new KeySlots<Receiver>()
   readonly pulled: Attachment
   settings: SubscriptionSettings
   receivers: readonly Receiver[] = []
@@ -108,6 +110,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
       },
       pause: (isPaused) => {
         consumer.isPaused = isPaused
+        this.#assignSlots()
       },
       detach: () => this.#detach(consumer),
     })
@@ -123,7 +126,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
         pull.isHurried = true
         this.#answerPulls()
       })
-      const pull = new Pull(max, (outcome) => {
+      const pull = new Pull(max, this.#newHeir(), (outcome) => {
         timer.cancel()
         signal?.removeEventListener('abort', abort)
         if (outcome instanceof Error) reject(outcome)
@@ -225,10 +228,6 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     return this.#lanes.find(topic, partition)
   }
 
-  heirOf(receiver: Receiver): LeaseHolder {
-    return receiver instanceof Pull ? this.#pulledHolder : receiver
-  }
-
   broke(receiver: Receiver, error: unknown): void {
     this.logger.error({ err: error, subscription: this.name }, 'a consumer failed to take messages: it is detached')
     if (receiver instanceof Consumer) this.#detach(receiver)
@@ -284,7 +283,22 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   #consumersChanged(): void {
     if (!isOrdered(this.settings.type)) this.receivers = [...this.#consumers, ...this.#pulls]
     else this.receivers = this.#consumers.length > 0 ? this.#consumers : this.#pulls
+    this.#assignSlots()
     this.wake()
+  }
+
+  /** Keys belong to whoever can take messages: those of a paused consumer go to others. */
+  #assignSlots(): void {
+    if (this.settings.type !== 'key_shared') return
+    const before = this.slots.generation
+    this.slots.assign(this.receivers.filter((receiver) => !(receiver instanceof Consumer && receiver.isPaused)))
+    if (this.slots.generation !== before) this.wake()
+  }
+
+  /** With it lies what a pull is answered. Where keys have an order each pull is a consumer of its own. */
+  #newHeir(): LeaseHolder {
+    if (this.settings.type !== 'key_shared') return this.#pulledHolder
+    return { outstanding: 0, speaker: this.#pulledHolder }
   }
 
   #detach(consumer: Consumer): void {
@@ -326,6 +340,8 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     this.#releasePulled(unanswered)
     this.#consumersChanged()
     pull.answer(outcome)
+    // Its messages may lie with its heir for long; that must not keep their batches in memory.
+    pull.deliveries = []
   }
 
   #releasePulled(deliveries: readonly Delivery[]): void {

@@ -172,8 +172,6 @@ function refuseUnsupported(fields: ReadonlyMap<string, unknown>): void {
   const refuse = (key: string, why: string): never => {
     throw new TidingsError('invalid_argument', `${key}: not in this release: ${why} is accepted`)
   }
-  if (fields.get('type') === 'key_shared')
-    refuse('type', 'key_shared comes later, so only shared, exclusive or failover')
   if ((fields.get('filter') ?? null) !== null) refuse('filter', 'subscriptions get every message, so only null')
   if ((fields.get('deadLetter') ?? null) !== null) refuse('deadLetter', 'there are no dead letters yet, so only null')
   if ((fields.get('expireAfterMs') ?? null) !== null)

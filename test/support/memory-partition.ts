@@ -104,6 +104,8 @@ interface PublishOptions {
   expiresAt?: number
   timestamp?: number
   bytes?: number
+  /** Keys in turn; null for a message without. */
+  keys?: readonly (string | null)[]
 }
 
 export class MemoryPartition implements Partition {
@@ -145,10 +147,13 @@ export class MemoryPartition implements Partition {
   }
 
   publish(count: number, options: PublishOptions = {}): void {
-    const { each = count, expiresAt, timestamp = this.#clock.now(), bytes = 4 } = options
+    const { each = count, expiresAt, timestamp = this.#clock.now(), bytes = 4, keys = [null] } = options
+    let turn = 0
     for (let left = count; left > 0; left -= each) {
       const size = Math.min(each, left)
-      const records = Array.from({ length: size }, () => record(bytes, expiresAt ?? null))
+      const records = Array.from({ length: size }, () =>
+        record(keys[turn++ % keys.length] ?? null, bytes, expiresAt ?? null),
+      )
       const attributes = expiresAt === undefined ? 0 : HAS_EXPIRY
       this.#batches.push(batchOf(records, this.nextOffset, size, timestamp, attributes))
     }
@@ -226,9 +231,9 @@ export class MemoryPartition implements Partition {
   }
 }
 
-function record(bytes: number, expiresAt: number | null): Uint8Array {
+function record(key: string | null, bytes: number, expiresAt: number | null): Uint8Array {
   return encodeRecord({
-    key: null,
+    key: key === null ? null : Buffer.from(key),
     value: new Uint8Array(bytes),
     contentType: 'application/octet-stream',
     headers: [],

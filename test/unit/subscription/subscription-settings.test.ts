@@ -92,7 +92,6 @@ describe('subscription settings', () => {
   })
 
   it.each([
-    ['{"type":"key_shared"}', 'type'],
     ['{"filter":"value.total > 1"}', 'filter'],
     ['{"deadLetter":{"topic":"dlq","maxDeliveries":5}}', 'deadLetter'],
     ['{"expireAfterMs":1000}', 'expireAfterMs'],

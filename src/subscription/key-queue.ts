@@ -1,0 +1,87 @@
+/**
+ * One key's unsettled messages, in the order in which they may go out. A decision; key-ledger.ts owns all
+ * of them and ready-keys.ts knows which have something to give.
+ *
+ * The order of a key: its next message is the lowest that waits. It may go out when nothing before it
+ * has failed and is not settled yet, and when whoever holds leases of the key is who would get it.
+ */
+import type { HeapEntry } from '../base/heap.ts'
+import type { Failure, LeaseHolder } from './ledger.ts'
+import { type Run, RunList } from './run-list.ts'
+
+/** One message that is not acknowledged: [from, from + 1). */
+export interface Message extends Run {
+  /**
+   * `unread`: from before a restart, its key not known yet. `parked`: failed for the last time, and its key
+   * waits for a person. `doomed`: to be given up on.
+   */
+  state: 'unread' | 'ready' | 'delayed' | 'parked' | 'doomed' | 'leased'
+  /** Its key's bytes, one character each, or null. */
+  key: string | null
+  queue: KeyQueue
+  /** Deliveries so far, the current one included. */
+  attempts: number
+  /** Was nacked or ran out of time: blocks what comes after it in its queue. */
+  failed: boolean
+  failure: Failure | null
+  /** Delayed until then; of a parked message: since when. */
+  notBefore: number
+  holder: LeaseHolder | null
+  /** Infinity: staged. */
+  deadline: number
+}
+
+export class KeyQueue {
+  readonly key: string | null
+  /** -1: anybody may get its messages. */
+  readonly slot: number
+  /** Everything in it that lies with nobody. */
+  readonly waiting = new RunList<Message>()
+  /** Messages of it that lie with `holder`. */
+  leases = 0
+  holder: LeaseHolder | null = null
+  /** Of the leased ones, those that failed before. */
+  readonly failed: Message[] = []
+  /** How many of the waiting ones are parked, doomed. */
+  parked = 0
+  doomed = 0
+  /** Where it stands among the keys that have something to give. */
+  spot: { group: object; entry: HeapEntry<KeyQueue> } | null = null
+
+  constructor(key: string | null, slot: number) {
+    this.key = key
+    this.slot = slot
+  }
+
+  get isEmpty(): boolean {
+    return this.leases === 0 && this.waiting.size === 0
+  }
+
+  /** The message that goes out next, if nothing but its receiver is missing. */
+  get candidate(): Message | null {
+    const first = this.waiting.first
+    return first?.state === 'ready' && !this.#hasFailedBefore(first.from) ? first : null
+  }
+
+  /** Whether a message at that offset would overtake one that has to be settled or delivered first. */
+  isOvertaking(offset: number): boolean {
+    return (this.waiting.first?.from ?? offset) < offset || this.#hasFailedBefore(offset)
+  }
+
+  /** The message that has to be settled or delivered before this one. */
+  blockerOf(offset: number): number | null {
+    const lowest = Math.min(this.waiting.first?.from ?? offset, ...this.failed.map(({ from }) => from))
+    return lowest < offset ? lowest : null
+  }
+
+  /** The message that parked the key. */
+  get parkedFirst(): Message | null {
+    if (this.parked > 0) for (const message of this.waiting) if (message.state === 'parked') return message
+    return null
+  }
+
+  #hasFailedBefore(offset: number): boolean {
+    for (const message of this.failed) if (message.from < offset) return true
+    return false
+  }
+}

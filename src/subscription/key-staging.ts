@@ -1,0 +1,131 @@
+/**
+ * What may go out now, message by message, where keys have an order: to each receiver what its keys
+ * have waiting, then new messages, passing over those that must wait. A decision over its lane's batches;
+ * `range-staging.ts` is the one for subscriptions that know no keys.
+ *
+ * Looking ahead is bounded by how many messages may be unsettled, and ends when nobody can take
+ * anything. A pass looks at so many messages at most, and comes again for more.
+ */
+import { murmur2, recordKey } from '@tidings/sdk/protocol'
+import type { RecordBatch } from '../log/record-batch.ts'
+import type { Receiver } from './consumer.ts'
+import type { KeyLedger } from './key-ledger.ts'
+import { slotOf } from './key-slots.ts'
+import { ANYBODY } from './ready-keys.ts'
+import { mayPassOver, passedOver } from './screen.ts'
+import type { Staging, StagingLane } from './staging.ts'
+
+/** Messages that one pass looks at. */
+const LOOKS = 8192
+
+export class KeyStaging implements Staging {
+  readonly #lane: StagingLane
+  readonly #ledger: KeyLedger
+  /** Who can take more, in this pass. */
+  #open: Set<Receiver> = new Set()
+  #looks = 0
+
+  constructor(lane: StagingLane, ledger: KeyLedger) {
+    this.#lane = lane
+    this.#ledger = ledger
+  }
+
+  stageAll(room: number): void {
+    const limit = this.#ledger.unsettled + room
+    this.#looks = LOOKS
+    if (!this.#learn()) return
+    this.#open = new Set(this.#lane.host.receivers.filter((receiver) => receiver.credit() > 0))
+    this.#ledger.refresh()
+    for (const receiver of this.#open) this.#stageOf(receiver)
+    this.#stageOf(ANYBODY)
+    this.#lookAhead(limit)
+  }
+
+  /** Tells the ledger the keys that a restart has left it without; false while some are missing. */
+  #learn(): boolean {
+    const { shelf } = this.#lane
+    for (let run = this.#ledger.unread; run; run = this.#ledger.unread) {
+      const offset = run.from
+      const batch = shelf.batchAt(offset)
+      if (!batch || this.#isTired()) return false
+      if (!this.#isPassedOver(batch, offset)) {
+        const key = recordKey(batch.bytes, batch.positionOf(offset))
+        this.#ledger.learn(offset, key && textOf(batch, key), key ? slotOf(murmur2(key)) : -1)
+      }
+    }
+    return true
+  }
+
+  /** Messages that have been looked at before and may go out now. */
+  #stageOf(group: object): void {
+    for (let message = this.#ledger.first(group); message; message = this.#ledger.first(group)) {
+      const receiver = this.#receiverOf(group)
+      if (!receiver) return
+      const { from } = message
+      const batch = this.#lane.shelf.batchAt(from)
+      if (!batch) return
+      if (this.#isPassedOver(batch, from)) continue
+      this.#ledger.lease(receiver, message)
+      this.#put(receiver, batch, from, message.attempts)
+    }
+  }
+
+  #lookAhead(limit: number): void {
+    const { shelf, partition, cursor } = this.#lane
+    const ledger = this.#ledger
+    const { ordered } = ledger.policy
+    while (this.#open.size > 0 && ledger.next < partition.highWatermark && ledger.unsettled < limit) {
+      const offset = ledger.next
+      const batch = shelf.batchAt(offset)
+      if (!batch || this.#isTired()) return
+      if (this.#isPassedOver(batch, offset)) continue
+      const bytes = recordKey(batch.bytes, batch.positionOf(offset))
+      const key = bytes && textOf(batch, bytes)
+      const queue = ledger.queueOf(key, bytes ? slotOf(murmur2(bytes)) : -1)
+      const group = ledger.groupOf(queue)
+      const receiver = group && this.#receiverOf(group)
+      if (receiver) {
+        ledger.leaseNext(receiver, queue, key)
+        this.#put(receiver, batch, offset, 1)
+      } else {
+        // In order nothing goes past what has to wait, unless it waits for a parked key.
+        if (ordered && queue.parked === 0) return
+        ledger.passOver(queue, key)
+        cursor.touch('lazy')
+      }
+    }
+  }
+
+  /** Who of the group gets the next message, or null when nobody can take it. */
+  #receiverOf(group: object): Receiver | null {
+    if (group !== ANYBODY) return this.#open.has(group as Receiver) ? (group as Receiver) : null
+    const { dispatch, receivers, settings } = this.#lane.host
+    return this.#open.size === 0 ? null : dispatch.choose(settings.type, settings.dispatch, receivers, 1)
+  }
+
+  #put(receiver: Receiver, batch: RecordBatch, offset: number, attempt: number): void {
+    this.#lane.put(receiver, batch, offset, offset + 1, attempt)
+    if (receiver.credit() <= 0) this.#open.delete(receiver)
+  }
+
+  #isPassedOver(batch: RecordBatch, offset: number): boolean {
+    const { host, cursor } = this.#lane
+    if (!mayPassOver(batch) || !passedOver(batch, offset, host.clock.now())) return false
+    this.#ledger.skip(offset, offset + 1)
+    cursor.touch('lazy')
+    return true
+  }
+
+  /** Enough for one pass: the rest comes in the next. */
+  #isTired(): boolean {
+    if (this.#looks-- > 0) return false
+    this.#lane.again()
+    return true
+  }
+}
+
+/** A key's bytes, one character each: what tells keys apart. */
+function textOf({ bytes }: RecordBatch, key: Uint8Array): string {
+  const from = key.byteOffset - bytes.byteOffset
+  return bytes.toString('latin1', from, from + key.length)
+}
