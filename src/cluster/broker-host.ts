@@ -20,6 +20,7 @@ import type { Catalog, CatalogSubscription, CatalogTopic } from './catalog.ts'
 import type { Host } from './host.ts'
 import { type Hosted, SubscriptionHost } from './subscription-host.ts'
 import { TopicFiles } from './topic-files.ts'
+import { type WhyRetained, whyRetained } from './why-retained.ts'
 
 export interface HostOptions {
   catalog: Catalog
@@ -99,6 +100,11 @@ export class BrokerHost implements Host {
 
   topic(name: string): Topic {
     return this.#find(name).topic
+  }
+
+  whyRetained(name: string): (WhyRetained | null)[] {
+    const { topic, cursors } = this.#find(name)
+    return topic.partitions.map((partition, i) => whyRetained(partition, cursors[i]!, topic.settings.retention))
   }
 
   async ensureTopic(name: string): Promise<Topic> {
@@ -326,10 +332,10 @@ export class BrokerHost implements Host {
   }
 
   async #maintain(): Promise<void> {
-    for (const { topic } of this.#hosted.values()) {
-      for (const partition of topic.partitions) {
+    for (const { topic, cursors } of this.#hosted.values()) {
+      for (const [i, partition] of topic.partitions.entries()) {
         if (this.#state !== 'serving') return
-        if (this.#hosted.has(topic.name)) await partition.maintain()
+        if (this.#hosted.has(topic.name)) await partition.maintain(() => cursors[i]!.ackedThrough)
       }
     }
   }

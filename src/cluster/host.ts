@@ -4,11 +4,14 @@
  */
 import type { Topic } from '../partition/topic.ts'
 import type { Subscription } from '../subscription/subscription.ts'
+import type { WhyRetained } from './why-retained.ts'
 
 export interface Host {
   topics(): Topic[]
   /** The topic, or throws `topic_not_found` (`invalid_argument` for a bad name). */
   topic(name: string): Topic
+  /** What holds the oldest segment of each partition, by number. */
+  whyRetained(topic: string): (WhyRetained | null)[]
   /** The topic, created with the defaults when it is missing and auto-creation is on. */
   ensureTopic(name: string): Promise<Topic>
   /** `patch` is the request's JSON body, unchecked: `invalid_argument` or `conflict`. */

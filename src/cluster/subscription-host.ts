@@ -11,7 +11,7 @@ import type { Logger, Metrics } from '../base/telemetry.ts'
 import type { HostedTopic } from '../partition/topic.ts'
 import type { CursorStore } from '../subscription/cursor-store.ts'
 import type { ServedPartition } from '../subscription/lane.ts'
-import { checkPosition, startOffset } from '../subscription/positions.ts'
+import { checkPosition, settledOffset, startOffset } from '../subscription/positions.ts'
 import { SubscriptionRunner } from '../subscription/subscription-runner.ts'
 import { mergeSubscriptionSettings } from '../subscription/subscription-settings.ts'
 import type { Catalog, CatalogSubscription } from './catalog.ts'
@@ -47,7 +47,8 @@ export class SubscriptionHost {
     const id = random.id()
     checkPosition(settings.start, topic.partitions.length)
     const starts = await Promise.all(topic.partitions.map((partition) => startOffset(settings.start, partition)))
-    await Promise.all(cursors.map((store, i) => store.create(id, starts[i]!)))
+    const settled = (i: number): number => settledOffset(settings.start, starts[i]!, topic.partitions[i]!)
+    await Promise.all(cursors.map((store, i) => store.create(id, settled(i))))
     let made: CatalogSubscription
     try {
       made = (await catalog.createSubscription(topic, name, { id, settings })).subscription
@@ -58,7 +59,7 @@ export class SubscriptionHost {
     if (made.id !== id) {
       // An earlier creation whose outcome was unknown has happened after all: its id names the cursors.
       for (const store of cursors) store.delete(id)
-      await Promise.all(cursors.map((store, i) => store.create(made.id, starts[i]!)))
+      await Promise.all(cursors.map((store, i) => store.create(made.id, settled(i))))
     }
     return this.host(hosted, made)
   }

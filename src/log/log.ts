@@ -9,17 +9,18 @@
 
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock, Random } from '../base/clock.ts'
-import { type Disk, parentOf, replaceFile } from '../base/disk.ts'
+import { type Disk, parentOf } from '../base/disk.ts'
+import { Serial } from '../base/serial.ts'
 import type { BatchCache } from './batch-cache.ts'
-import { CHECKPOINT_FILE, drawNonce, encodeCheckpoint, markOf, type SegmentHeader } from './format.ts'
-import { CorruptionError, type RecoveryReport, recoverLog } from './log-recovery.ts'
+import { CheckpointFile } from './checkpoint-file.ts'
+import { drawNonce, markOf, type SegmentHeader } from './format.ts'
+import { type RecoveryReport, recoverLog } from './log-recovery.ts'
 import type { OpenSegments } from './open-segments.ts'
-import { checkBatch, type RecordBatch } from './record-batch.ts'
-import { type RetentionPolicy, startAfterRetention } from './retention.ts'
+import type { RecordBatch } from './record-batch.ts'
+import { type Hold, holdOf, type Retained, type RetentionPolicy, startAfterRetention } from './retention.ts'
 import { Segment } from './segment.ts'
+import { offsetAtTime, readFrom } from './segment-read.ts'
 
-/** What one cold read takes off the disk at least, where there is as much. */
-const READ_BYTES = 262_144
 /** Larger groups gain nothing from space written ahead: they would only be written twice. */
 const RUNWAY_GROUP_BYTES = 65_536
 
@@ -62,9 +63,9 @@ export class Log {
   #syncing: Promise<void> | null = null
   /** Where a sequential reader goes on: offset → segment position. */
   #hint: { offset: number; segment: Segment; position: number } | null = null
-  #checkpointed = ''
-  /** The checkpoint being written, or one that was: they are written one after the other. */
-  #checkpointing: Promise<void> = Promise.resolve()
+  readonly #checkpoint: CheckpointFile
+  /** What takes segments out of the list comes one after the other. */
+  readonly #changes = new Serial()
 
   private constructor(options: LogOptions, sealed: Segment[], active: Segment, startOffset: number) {
     this.#disk = options.disk
@@ -79,6 +80,7 @@ export class Log {
     this.#active = active
     this.#startOffset = startOffset
     this.#nextStart = startOffset
+    this.#checkpoint = new CheckpointFile(options.disk, options.directory)
     this.durableOffset = active.nextOffset
   }
 
@@ -109,6 +111,11 @@ export class Log {
 
   get startOffset(): number {
     return this.#startOffset
+  }
+
+  /** Where whoever comes now may begin: what is below is there no more, or on its way out. */
+  get keptFrom(): number {
+    return this.#nextStart
   }
 
   /** Offset of the next record to be written. */
@@ -210,33 +217,18 @@ export class Log {
     if (offset >= this.nextOffset) return []
     const segment = this.#segmentOf(offset)
     const hinted = this.#hint?.offset === offset && this.#hint.segment === segment ? this.#hint.position : null
-    let position = hinted ?? segment.content.index.positionOf(offset)
-    if (position === null) throw new CorruptionError(segment.path, null, `the index does not reach offset ${offset}`)
     this.#openSegments.opened(segment)
-    let found: RecordBatch[] = []
-    while (found.length === 0 && position < segment.content.end) {
-      const stretch = await readBatches(segment, position)
-      found = stretch.batches.filter((batch) => batch.nextOffset > offset)
-      position = stretch.end
-    }
-    const last = found.at(-1)
-    if (last) this.#hint = { offset: last.nextOffset, segment, position }
-    return found
+    const { batches, end } = await readFrom(segment, offset, hinted)
+    const last = batches.at(-1)
+    if (last) this.#hint = { offset: last.nextOffset, segment, position: end }
+    return batches
   }
 
   /** The first offset at or after a time, `nextOffset` when every message is older. */
   async offsetAt(timestamp: number): Promise<number> {
     const segments = [...this.#sealed, this.#active]
     const segment = segments.find(({ content }) => !content.isEmpty && content.maxTimestamp >= timestamp)
-    if (!segment) return this.nextOffset
-    let position = segment.content.index.positionAt(timestamp) ?? segment.content.index.entries[0]!.position
-    while (position < segment.content.end) {
-      const { batches, end } = await readBatches(segment, position)
-      const found = batches.find((batch) => batch.timestamp >= timestamp)
-      if (found) return found.baseOffset
-      position = end
-    }
-    return segment.nextOffset
+    return segment ? offsetAtTime(segment, timestamp) : this.nextOffset
   }
 
   /** Batches from a time on that may carry idempotency keys; segments without any are not read. */
@@ -268,23 +260,42 @@ export class Log {
     if (policy.maxAgeMs !== null && !isEmpty && now - maxTimestamp > policy.maxAgeMs) await this.roll()
   }
 
-  /** Removes the sealed segments that the policy lets go. Answers whether the start has moved. */
-  async retain(policy: RetentionPolicy, now: number): Promise<boolean> {
-    const sealed = this.#sealed.map((segment) => ({
-      baseOffset: segment.baseOffset,
-      nextOffset: segment.nextOffset,
-      bytes: segment.size,
-      maxTimestamp: segment.content.maxTimestamp,
+  /**
+   * Removes the sealed segments that the policy lets go. Answers whether the start has moved. `ackedThrough` is
+   * asked in the moment in which `keptFrom` moves, so that whoever comes later begins after what goes.
+   */
+  retain(policy: RetentionPolicy, ackedThrough: () => number, now: number): Promise<boolean> {
+    return this.#changes.run('', async () => {
+      const start = startAfterRetention(policy, this.#retained(), ackedThrough(), now)
+      return start !== null && this.#removeBelow(start)
+    })
+  }
+
+  /** What holds the oldest segment under this policy. */
+  holdOf(policy: RetentionPolicy, ackedThrough: number, now: number): Hold | null {
+    return holdOf(policy, this.#retained(), ackedThrough, now)
+  }
+
+  #retained(): Retained {
+    const sealed = this.#sealed.map(({ baseOffset, nextOffset, size, content }) => ({
+      baseOffset,
+      nextOffset,
+      bytes: size,
+      maxTimestamp: content.maxTimestamp,
     }))
-    const start = startAfterRetention(policy, sealed, this.bytes, now)
-    return start !== null && this.removeBelow(start)
+    return { sealed, totalBytes: this.bytes, nextOffset: this.nextOffset }
+  }
+
+  /** Removes the sealed segments that end at or before the offset. */
+  removeBelow(offset: number): Promise<boolean> {
+    return this.#changes.run('', () => this.#removeBelow(offset))
   }
 
   /**
-   * Removes the sealed segments that end at or before the offset. The new start is on stable storage
-   * before the first file goes (S8); files left behind by a crash are removed by the next recovery.
+   * The new start is on stable storage before the first file goes (S8); files left behind by a crash are
+   * removed by the next recovery.
    */
-  async removeBelow(offset: number): Promise<boolean> {
+  async #removeBelow(offset: number): Promise<boolean> {
     const going = this.#sealed.filter((segment) => segment.nextOffset <= offset)
     if (going.length === 0) return false
     // Nothing is given up before this: without room for it the next call finds the same segments again.
@@ -305,21 +316,11 @@ export class Log {
    * log has been idle: only then is there no later batch whose header would prove the last one.
    */
   checkpoint(): Promise<void> {
-    const written = this.#checkpointing.then(() => this.#writeCheckpoint())
-    this.#checkpointing = written.catch(() => undefined)
-    return written
-  }
-
-  async #writeCheckpoint(): Promise<void> {
-    const checkpoint = {
+    return this.#checkpoint.write(() => ({
       startOffset: this.#nextStart,
       segmentBase: this.#active.baseOffset,
       durablePosition: this.#active.durablePosition,
-    }
-    const mark = `${checkpoint.startOffset}/${checkpoint.segmentBase}/${checkpoint.durablePosition}`
-    if (mark === this.#checkpointed) return
-    await replaceFile(this.#disk, `${this.directory}/${CHECKPOINT_FILE}`, encodeCheckpoint(checkpoint))
-    this.#checkpointed = mark
+    }))
   }
 
   async close(): Promise<void> {
@@ -347,27 +348,6 @@ function newHeader(
   baseOffset: number,
 ): SegmentHeader {
   return { baseOffset, tag, createdAt: clock.now(), nonce: drawNonce(random) }
-}
-
-/** The whole batches of one large read, at least one, and where they end. Every byte is checked. */
-async function readBatches(segment: Segment, position: number): Promise<{ batches: RecordBatch[]; end: number }> {
-  for (let length = READ_BYTES; ; ) {
-    const bytes = await segment.read(position, length)
-    const batches: RecordBatch[] = []
-    let check = checkBatch(bytes, 0)
-    let at = 0
-    while (check.kind === 'batch') {
-      batches.push(check.batch)
-      at += check.batch.bytes.length
-      check = checkBatch(bytes, at)
-    }
-    if (batches.length > 0) return { batches, end: position + at }
-    if (check.kind === 'invalid') throw new CorruptionError(segment.path, position, `damaged batch (${check.reason})`)
-    if (check.needed <= length || position + check.needed > segment.content.end) {
-      throw new CorruptionError(segment.path, position, 'the file ends inside a batch')
-    }
-    length = check.needed
-  }
 }
 
 function outOfRange(offset: number, start: number): TidingsError {

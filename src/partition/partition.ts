@@ -13,7 +13,7 @@ import { partitionTag } from '../log/format.ts'
 import { Log, type SegmentInfo } from '../log/log.ts'
 import type { OpenSegments } from '../log/open-segments.ts'
 import type { RecordBatch } from '../log/record-batch.ts'
-import type { RetentionPolicy } from '../log/retention.ts'
+import type { Hold, RetentionPolicy } from '../log/retention.ts'
 import { Append, type AppendListener } from './append.ts'
 import { type CommitQueue, GroupCommit, type Records } from './commit-queue.ts'
 
@@ -23,6 +23,8 @@ export interface Partition {
   readonly number: number
   /** The first offset that retention left. */
   readonly startOffset: number
+  /** Where whoever comes now may begin: retention may be about to remove what is below. */
+  readonly keptFrom: number
   /** Offset of the next record to be appended. */
   readonly nextOffset: number
   /** Offsets below it are committed: what readers may see. */
@@ -201,6 +203,10 @@ export class LogPartition implements Partition {
     return this.#data.startOffset
   }
 
+  get keptFrom(): number {
+    return this.#data.keptFrom
+  }
+
   get nextOffset(): number {
     return this.#data.nextOffset
   }
@@ -275,18 +281,24 @@ export class LogPartition implements Partition {
   /**
    * What is due from time to time: retention, and a checkpoint once the partition has been idle. An
    * error that leaves files in doubt trips the latch.
+   * @param ackedThrough below it all that read this partition have durably acknowledged everything
    */
-  maintain(): Promise<void> {
-    if (!this.#closed) this.#maintenance = this.#maintenance.then(() => this.#maintain())
+  maintain(ackedThrough: () => number): Promise<void> {
+    if (!this.#closed) this.#maintenance = this.#maintenance.then(() => this.#maintain(ackedThrough))
     return this.#maintenance
   }
 
-  async #maintain(): Promise<void> {
+  /** What holds the oldest segment. */
+  holdOf(ackedThrough: number): Hold | null {
+    return this.#data.holdOf(this.#settings.retention, ackedThrough, this.#environment.clock.now())
+  }
+
+  async #maintain(ackedThrough: () => number): Promise<void> {
     const { clock, latch, logger } = this.#environment
     try {
       const { retention } = this.#settings
       await this.#dataQueue.exclusively(() => this.#data.rollAged(retention, clock.now()))
-      if (await this.#data.retain(retention, clock.now())) this.#notifyAll()
+      if (await this.#data.retain(retention, ackedThrough, clock.now())) this.#notifyAll()
       if (this.#hasBeenIdle()) {
         await this.#data.checkpoint()
         await this.#cursors.checkpoint()

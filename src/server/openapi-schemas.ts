@@ -24,7 +24,8 @@ export const whole = (description: string, limits: object = { minimum: 0 }): Sch
 })
 export const text = (description: string, more: object = {}): Schema => ({ type: 'string', description, ...more })
 const flag = (description: string): Schema => ({ type: 'boolean', description })
-const orNull = (schema: Schema): Schema => ({ ...schema, type: [schema['type'], 'null'] })
+const orNull = (schema: Schema): Schema =>
+  '$ref' in schema ? { oneOf: [schema, { type: 'null' }] } : { ...schema, type: [schema['type'], 'null'] }
 
 const time = text('RFC 3339, UTC, milliseconds', { format: 'date-time' })
 const messageId = text('"<partition>:<offset>"', { examples: ['0:12'] })
@@ -139,10 +140,25 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
           replicas: list({ type: 'string' }),
           isr: list({ type: 'string' }),
           epoch: whole('of the leader'),
+          whyRetained: orNull(ref('WhyRetained')),
         }),
       ),
     },
     ['name'],
+  ),
+  WhyRetained: object(
+    {
+      reason: text('what holds the oldest segment', {
+        enum: ['subscription', 'no_subscription', 'active_segment', 'policy'],
+      }),
+      subscription: text('whose acknowledgements are missing'),
+      pattern: text('which it follows'),
+      offset: whole('it acknowledged everything below'),
+      maxAgeMs: orNull(whole('as set')),
+      maxBytes: orNull(whole('as set')),
+      until: orNull(text('when its age lets it go', { format: 'date-time' })),
+    },
+    ['reason'],
   ),
   SubscriptionSettings: object(subscriptionSettings),
   Subscription: object(

@@ -13,11 +13,11 @@ export function topicRoutes(app: FastifyInstance, host: Host): void {
 
   app.put<{ Params: TopicParams }>('/v1/topics/:topic', async (request, reply) => {
     const { topic, created } = await host.putTopic(checkName('topic', request.params.topic), request.body ?? {})
-    return reply.code(created ? 201 : 200).send(topicJson(topic, host.node().id))
+    return reply.code(created ? 201 : 200).send(topicJson(topic, host))
   })
 
   app.get<{ Params: TopicParams }>('/v1/topics/:topic', async (request) =>
-    topicJson(host.topic(checkName('topic', request.params.topic)), host.node().id),
+    topicJson(host.topic(checkName('topic', request.params.topic)), host),
   )
 
   app.delete<{ Params: TopicParams }>('/v1/topics/:topic', async (request, reply) => {
@@ -30,7 +30,9 @@ function settingsJson(topic: Topic): object {
   return { name: topic.name, ...topic.settings }
 }
 
-function topicJson(topic: Topic, node: string): object {
+function topicJson(topic: Topic, host: Host): object {
+  const node = host.node().id
+  const whyRetained = host.whyRetained(topic.name)
   return {
     ...settingsJson(topic),
     partitionStates: topic.partitions.map((partition) => ({
@@ -44,6 +46,7 @@ function topicJson(topic: Topic, node: string): object {
       replicas: [node],
       isr: [node],
       epoch: partition.epoch,
+      whyRetained: whyRetained[partition.number] ?? null,
     })),
   }
 }

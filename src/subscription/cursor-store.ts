@@ -15,7 +15,7 @@ import { assert } from '../base/invariant.ts'
 import type { Logger } from '../base/telemetry.ts'
 import type { Records, Urgency } from '../partition/commit-queue.ts'
 import type { Partition } from '../partition/partition.ts'
-import { type Confirm, Cursor, type CursorLog, type HandOver } from './cursor.ts'
+import { type Confirm, Cursor, type CursorLog, type HandOver, type Reader } from './cursor.ts'
 import { Compaction } from './cursor-compaction.ts'
 import { type CursorFold, encodeDeleted, encodeDelta, encodeState, foldRecord } from './cursor-record.ts'
 
@@ -26,6 +26,14 @@ const RETRY_MS = 250
 
 const RANK: Record<Urgency, number> = { lazy: 0, written: 1, durable: 2 }
 const URGENCIES: readonly Urgency[] = ['lazy', 'written', 'durable']
+
+/**
+ * The broker's own cursors, which hold no message back, have a colon in their id; ids of subscriptions are random
+ * letters, digits, `_` and `-`.
+ */
+export function isInternalCursor(id: string): boolean {
+  return id.includes(':')
+}
 
 /** One cursor's share of an entry. */
 interface Part {
@@ -91,10 +99,16 @@ export class CursorStore implements CursorLog {
 
   /** Every subscription has durably acknowledged what is below; 0 when there is none. */
   get ackedThrough(): number {
-    if (this.#cursors.size === 0) return 0
-    let lowest = Number.POSITIVE_INFINITY
-    for (const cursor of this.#cursors.values()) lowest = Math.min(lowest, cursor.durableFloor)
-    return lowest
+    return this.hindmost?.offset ?? 0
+  }
+
+  /** The subscription that has acknowledged least, and through which offset, now and after a restart. */
+  get hindmost(): { reader: Reader | null; offset: number } | null {
+    let hindmost: Cursor | null = null
+    for (const cursor of this.#cursors.values()) {
+      if (!isInternalCursor(cursor.id) && (!hindmost || cursor.keptFloor < hindmost.keptFloor)) hindmost = cursor
+    }
+    return hindmost && { reader: hindmost.owner?.reader ?? null, offset: hindmost.keptFloor }
   }
 
   /** The subscription's cursor; without a record it begins at offset 0, so that nothing is passed over. */

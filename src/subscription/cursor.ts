@@ -16,8 +16,16 @@ import type { KeyOwners } from './ready-keys.ts'
 
 export type Confirm = (error: TidingsError | null) => void
 
+/** A subscription as a person knows it. */
+export interface Reader {
+  subscription: string
+  /** Where it follows one. */
+  pattern?: string
+}
+
 /** What a cursor tells the lane that serves it. */
 export interface CursorOwner {
+  readonly reader: Reader
   /** Staged leases could not be written: nothing staged may go out. */
   refused(error: TidingsError): void
   /** Writing is worth another try. */
@@ -89,6 +97,11 @@ export class Cursor {
     if (this.#ledger) this.needsWhole = true
     this.#ledger = ledger
     return ledger
+  }
+
+  /** Below it all is acknowledged, now and after a restart: a seek back lowers it before it is durable. */
+  get keptFloor(): number {
+    return this.#ledger ? Math.min(this.durableFloor, this.#ledger.floor) : this.durableFloor
   }
 
   get opened(): Ledger | null {

@@ -10,7 +10,7 @@ import type { Metrics } from '../base/telemetry.ts'
 import type { RecordBatch } from '../log/record-batch.ts'
 import type { Partition } from '../partition/partition.ts'
 import type { Receiver } from './consumer.ts'
-import type { Cursor, CursorOwner } from './cursor.ts'
+import type { Cursor, CursorOwner, Reader } from './cursor.ts'
 import type { CursorStore } from './cursor-store.ts'
 import { isOrdered } from './dispatch.ts'
 import type { KeyPolicy } from './key-book.ts'
@@ -34,6 +34,9 @@ export interface ServedPartition {
 export interface LaneHost extends StagingHost, ShelfHost {
   /** Names its cursors. */
   readonly id: string
+  readonly name: string
+  /** Or the pattern. */
+  readonly topic: string
   /** It follows a pattern: ids begin with the topic. */
   readonly isPattern: boolean
   readonly metrics: Metrics
@@ -94,6 +97,11 @@ export class Lane implements CursorOwner, StagingLane {
     }
     this.cursor.owner = this
     this.#unlisten = partition.onChange(() => host.wake(this))
+  }
+
+  get reader(): Reader {
+    const { name, isPattern, topic } = this.host
+    return { subscription: name, ...(isPattern ? { pattern: topic } : {}) }
   }
 
   /** Nothing to deliver, to wait for or to count; only the partition or the ledger can change that. */

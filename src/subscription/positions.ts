@@ -33,24 +33,33 @@ export function refuseOffsets(position: Position): void {
 /** The offset that the position means in this partition; null where it says nothing about it. */
 export async function offsetOf(position: Position, partition: Partition): Promise<number | null> {
   if (position === 'latest') return partition.highWatermark
-  if (position === 'earliest') return partition.startOffset
+  if (position === 'earliest') return partition.keptFrom
   if ('timestamp' in position) {
     const time = parseTimestamp(position.timestamp)
     if (time === null) {
       throw new TidingsError('invalid_argument', `timestamp ${JSON.stringify(position.timestamp)}: use RFC 3339`)
     }
-    return partition.offsetAt(time)
+    return Math.max(await partition.offsetAt(time), partition.keptFrom)
   }
   const offset = position.offsets[partition.number]
   if (offset === undefined) return null
-  const { startOffset, highWatermark, number } = partition
-  if (!Number.isSafeInteger(offset) || offset < startOffset || offset > highWatermark) {
+  const { keptFrom, highWatermark, number } = partition
+  if (!Number.isSafeInteger(offset) || offset < keptFrom || offset > highWatermark) {
     throw new TidingsError(
       'offset_out_of_range',
-      `partition ${number}: offset ${offset} is not within ${startOffset} and ${highWatermark}`,
+      `partition ${number}: offset ${offset} is not within ${keptFrom} and ${highWatermark}`,
     )
   }
   return offset
+}
+
+/**
+ * The offset from the moment in which a cursor takes it on: between the question and this, retention may have begun
+ * to remove it. Whoever named no offset then begins after what goes; whoever did is told of the gap.
+ */
+export function settledOffset(position: Position, offset: number, partition: Partition): number {
+  const isNamed = typeof position !== 'string' && 'offsets' in position
+  return isNamed ? offset : Math.max(offset, partition.keptFrom)
 }
 
 /** Where a new subscription starts: partitions that the position leaves out start at the latest offset. */

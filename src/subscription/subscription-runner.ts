@@ -16,7 +16,7 @@ import { KeySlots } from './key-slots.ts'
 import { Lane, type LaneHost, type ServedPartition } from './lane.ts'
 import { Lanes } from './lanes.ts'
 import type { LeaseHolder } from './ledger.ts'
-import { checkPosition, offsetOf, refuseOffsets } from './positions.ts'
+import { checkPosition, offsetOf, refuseOffsets, settledOffset } from './positions.ts'
 import { Settlement, type SettlementHost } from './settlement.ts'
 import type { Attachment, ConsumerPort, Delivery, Subscription, SubscriptionState } from './subscription.ts'
 
@@ -149,7 +149,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     const moved = lanes.filter((_, index) => offsets[index] !== null)
     lanes.forEach((lane, index) => {
       const offset = offsets[index]
-      if (typeof offset === 'number') lane.seek(offset)
+      if (typeof offset === 'number') lane.seek(settledOffset(to, offset, lane.partition))
     })
     this.wake()
     try {

@@ -39,6 +39,7 @@ describe('a topic', () => {
       replicas: [expect.any(String)],
       isr: [expect.any(String)],
       epoch: expect.any(Number),
+      whyRetained: { reason: 'active_segment' },
     })
     const { topics } = (await call(broker, 'GET', '/v1/topics')).json as { topics: { name: string }[] }
     expect(topics.map(({ name }) => name)).toContain('orders')

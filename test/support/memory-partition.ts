@@ -138,6 +138,10 @@ export class MemoryPartition implements Partition {
     return this.#batches.at(-1)?.nextOffset ?? this.startOffset
   }
 
+  get keptFrom(): number {
+    return this.startOffset
+  }
+
   get highWatermark(): number {
     return this.nextOffset
   }

@@ -191,12 +191,12 @@ describe('a log on a full disk', () => {
     const disk = newDisk()
     const log = await Log.create(logOptions(disk.mount()))
     for (let i = 0; i < 6; i++) await append(log, ['a'.repeat(3000)])
-    const policy = { maxAgeMs: null, maxBytes: 7000 }
+    const policy = { maxAgeMs: null, maxBytes: 7000, untilAcked: false }
     disk.capacityBytes = disk.usedBytes
-    await expect(log.retain(policy, 0)).rejects.toThrow('ENOSPC')
+    await expect(log.retain(policy, () => 0, 0)).rejects.toThrow('ENOSPC')
     const seen = log.startOffset
     disk.capacityBytes = 2 ** 40
-    expect(await log.retain(policy, 0)).toBe(true)
+    expect(await log.retain(policy, () => 0, 0)).toBe(true)
     expect(log.startOffset).toBeGreaterThan(seen)
     expect(disk.files().filter((path) => path.endsWith('.log'))).toHaveLength(log.segments().length)
     disk.crash('power')

@@ -46,6 +46,8 @@ function numbers(to: number): string[] {
   return Array.from({ length: to }, (_, i) => String(i))
 }
 
+const nobody = (): number => 0
+
 describe('a log', () => {
   it('gives back what was appended, over segments and over a restart', async () => {
     const disk = newDisk()
@@ -124,11 +126,11 @@ describe('a log', () => {
   it('lets old and surplus segments go, never the active one', async () => {
     const log = await Log.create(logOptions(newDisk().mount()))
     for (let i = 0; i < 20; i++) await append(log, [5], { timestamp: 1000 + i * 100 })
-    const policy = { maxAgeMs: 500, maxBytes: null }
-    expect(await log.retain(policy, 2900)).toBe(true)
+    const policy = { maxAgeMs: 500, maxBytes: null, untilAcked: false }
+    expect(await log.retain(policy, nobody, 2900)).toBe(true)
     const [oldest] = await log.read(log.startOffset)
     expect(oldest!.timestamp).toBeGreaterThanOrEqual(2000)
-    expect(await log.retain({ maxAgeMs: null, maxBytes: 1 }, 2900)).toBe(true)
+    expect(await log.retain({ maxAgeMs: null, maxBytes: 1, untilAcked: false }, nobody, 2900)).toBe(true)
     expect(log.segments()).toHaveLength(1)
     expect(log.nextOffset).toBe(100)
   })

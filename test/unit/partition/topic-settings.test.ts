@@ -107,7 +107,6 @@ describe('topic settings', () => {
   it('refuse with a reason what is not in this release', () => {
     expect(refusal({ replicationFactor: 3 })).toMatch(/^invalid_argument replicationFactor: not in this release/)
     expect(refusal({ replicationFactor: 3, minInSyncReplicas: 2 })).toMatch(/^invalid_argument .*not in this release/)
-    expect(refusal({ retention: { untilAcked: true } })).toMatch(/^invalid_argument retention.untilAcked: not in this/)
     expect(mergeTopicSettings(null, { replicationFactor: 1, retention: { untilAcked: false } })).toEqual(TOPIC_DEFAULTS)
   })
 

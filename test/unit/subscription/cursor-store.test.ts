@@ -162,6 +162,7 @@ describe('the cursor store', () => {
       const r = await rig()
       const events: string[] = []
       r.cursor.owner = {
+        reader: { subscription: 'billing' },
         refused: (error) => events.push(`refused ${error.code}`),
         resumed: () => events.push('resumed'),
         touched: () => undefined,

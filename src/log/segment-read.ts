@@ -1,0 +1,62 @@
+/**
+ * Reading batches out of one segment, in large reads, every byte checked against its CRC. Used by the log for
+ * its readers and by compaction.
+ */
+import { CorruptionError } from './log-recovery.ts'
+import { checkBatch, type RecordBatch } from './record-batch.ts'
+import type { Segment } from './segment.ts'
+
+/** What one cold read takes off the disk at least, where there is as much. */
+const READ_BYTES = 262_144
+
+/** Consecutive batches, and the position behind the last of them. */
+export interface Stretch {
+  batches: RecordBatch[]
+  end: number
+}
+
+/** The whole batches of one large read, at least one, and where they end. */
+export async function readBatches(segment: Segment, position: number): Promise<Stretch> {
+  for (let length = READ_BYTES; ; ) {
+    const bytes = await segment.read(position, length)
+    const batches: RecordBatch[] = []
+    let check = checkBatch(bytes, 0)
+    let at = 0
+    while (check.kind === 'batch') {
+      batches.push(check.batch)
+      at += check.batch.bytes.length
+      check = checkBatch(bytes, at)
+    }
+    if (batches.length > 0) return { batches, end: position + at }
+    if (check.kind === 'invalid') throw new CorruptionError(segment.path, position, `damaged batch (${check.reason})`)
+    if (check.needed <= length || position + check.needed > segment.content.end) {
+      throw new CorruptionError(segment.path, position, 'the file ends inside a batch')
+    }
+    length = check.needed
+  }
+}
+
+/** The batch that holds the offset and what follows it, in one read; `from`: where its batch begins, where that is known. */
+export async function readFrom(segment: Segment, offset: number, from: number | null): Promise<Stretch> {
+  let position = from ?? segment.content.index.positionOf(offset)
+  if (position === null) throw new CorruptionError(segment.path, null, `the index does not reach offset ${offset}`)
+  let found: RecordBatch[] = []
+  while (found.length === 0 && position < segment.content.end) {
+    const stretch = await readBatches(segment, position)
+    found = stretch.batches.filter((batch) => batch.nextOffset > offset)
+    position = stretch.end
+  }
+  return { batches: found, end: position }
+}
+
+/** The first offset at or after a time, in a segment that is not empty; its end when every message is older. */
+export async function offsetAtTime(segment: Segment, timestamp: number): Promise<number> {
+  const { index, end, nextOffset } = segment.content
+  for (let position = index.positionAt(timestamp) ?? index.entries[0]!.position; position < end; ) {
+    const stretch = await readBatches(segment, position)
+    const found = stretch.batches.find((batch) => batch.timestamp >= timestamp)
+    if (found) return found.baseOffset
+    position = stretch.end
+  }
+  return nextOffset
+}
