@@ -5,7 +5,22 @@
 
 /** Whether the header names the type itself, not by a wildcard, and does not exclude it. */
 export function names(accept: string | undefined, type: string): boolean {
-  return qualityOf(accept, (range) => (range === type ? 2 : 0)) > 0
+  return qualityOf(accept, (range) => (range === type ? 1 : 0)) > 0
+}
+
+/** Of these types the one that the header names and likes best, of equals the first that it names; null: it names none. */
+export function preferred<T extends string>(accept: string | undefined, types: readonly T[]): T | null {
+  let best: T | null = null
+  let quality = 0
+  for (const part of accept?.split(',') ?? []) {
+    const range = part.split(';', 1)[0]!.trim().toLowerCase()
+    const type = types.find((one) => one === range)
+    const liked = type === undefined ? 0 : qualityOf(accept, (other) => (other === range ? 1 : 0))
+    if (liked <= quality) continue
+    best = type!
+    quality = liked
+  }
+  return best
 }
 
 /** Whether an answer of that type is welcome; without the header everything is. */

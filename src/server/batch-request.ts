@@ -79,7 +79,7 @@ export function atEntry(place: string, error: TidingsError): TidingsError {
   return new TidingsError(error.code, `${place}: ${error.message}`, { cause: error })
 }
 
-function named<T>(place: (index: number) => string, index: number, make: () => T): T {
+export function named<T>(place: (index: number) => string, index: number, make: () => T): T {
   try {
     return make()
   } catch (error) {
@@ -91,12 +91,12 @@ function checkCount(count: number): void {
   if (count > LIMITS.batchCount) throw invalid(`a batch may have at most ${LIMITS.batchCount} messages`)
 }
 
-function bodyText(body: Buffer): string {
+export function bodyText(body: Buffer): string {
   if (!isUtf8(body)) throw invalid('the body is not UTF-8')
   return body.toString('utf8')
 }
 
-function parse(text: string, complaint: string): unknown {
+export function parse(text: string, complaint: string): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {
@@ -104,7 +104,7 @@ function parse(text: string, complaint: string): unknown {
   }
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
+export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 

@@ -6,6 +6,7 @@
  */
 import type { ServerResponse } from 'node:http'
 import {
+  CLOUDEVENT_CONTENT_TYPE,
   checkName,
   EVENT_STREAM_CONTENT_TYPE,
   LAST_EVENT_ID_HEADER,
@@ -19,7 +20,8 @@ import type { Logger } from '../base/telemetry.ts'
 import type { Host } from '../cluster/host.ts'
 import type { Topic } from '../partition/topic.ts'
 import { startOffset } from '../subscription/positions.ts'
-import { accepts } from './accept.ts'
+import { accepts, names } from './accept.ts'
+import { eventJson } from './cloud-event.ts'
 import { type Offsets, parseEventId, standingId } from './event-id.ts'
 import type { Render } from './event-slice.ts'
 import { type EventSink, EventStream } from './event-stream.ts'
@@ -135,13 +137,28 @@ function parseEventRequest(request: FastifyRequest): EventRequest {
   if (!accepts(accept, EVENT_STREAM_CONTENT_TYPE)) {
     throw new TidingsError('not_acceptable', `this is a stream of ${EVENT_STREAM_CONTENT_TYPE}: Accept must allow it`)
   }
-  const query = queryOf(request.query, ['start', 'lastEventId', 'access_token'])
+  const query = queryOf(request.query, ['start', 'lastEventId', 'format', 'access_token'])
   const header = request.headers[LAST_EVENT_ID_HEADER]
   // A URL stays the same when a browser reconnects, so the header is the newer of the two.
   const lastEventId = typeof header === 'string' && header !== '' ? header : query.get('lastEventId')
   const start = startPosition(query.get('start'))
-  return { start, lastEventId: lastEventId === '' ? undefined : lastEventId, render: messageJson }
+  return {
+    start,
+    lastEventId: lastEventId === '' ? undefined : lastEventId,
+    render: renderOf(query.get('format'), accept),
+  }
 }
+
+/** Events have no headers of their own, so a CloudEvent is in its `data`, as JSON. A browser's EventSource can set no `Accept`. */
+function renderOf(format: string | undefined, accept: string | undefined): Render {
+  if (format !== undefined && format !== 'json' && format !== 'cloudevents') {
+    throw invalid('"format" must be json or cloudevents')
+  }
+  if (format === undefined ? names(accept, CLOUDEVENT_CONTENT_TYPE) : format === 'cloudevents') return undelivered
+  return messageJson
+}
+
+const undelivered: Render = (place, batch, offset) => eventJson(place, batch, offset, null)
 
 function startPosition(text = 'latest'): Position {
   if (text === 'latest' || text === 'earliest') return text

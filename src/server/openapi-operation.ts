@@ -12,8 +12,17 @@ export interface Operation {
   parameters?: Schema[]
   body?: Record<string, Schema>
   /** By status; null: no body. */
-  answers: Record<number, { description: string; type?: string; schema?: Schema } | null>
+  answers: Record<number, Answered | null>
   errors: ErrorCode[]
+}
+
+export interface Answered {
+  description: string
+  /** Content type; `application/json` unless it is said. */
+  type?: string
+  schema?: Schema
+  /** Other content types that `Accept` may ask for. */
+  others?: Record<string, Schema>
 }
 
 /** By method and path: `GET /v1/topics`. */

@@ -33,6 +33,11 @@ export const READING_OPERATIONS: Operations = {
     parameters: [
       query('start', 'latest (the default), earliest or RFC 3339'),
       query('lastEventId', 'As the header of that name, for those who cannot send headers'),
+      query('format', 'What `data` holds: the JSON form of a message, or a CloudEvent in JSON', {
+        type: 'string',
+        enum: ['json', 'cloudevents'],
+        default: 'json',
+      }),
       query('access_token', 'Ignored while access control is off'),
       header(LAST_EVENT_ID_HEADER, 'Go on after that event; goes before `start`'),
     ],

@@ -1,5 +1,12 @@
 /** The API's description: subscriptions, and consuming from them. */
-import { DEFAULT_PULL_COUNT, type ErrorCode, LIMITS } from '@tidings/sdk/protocol'
+import {
+  CLOUDEVENT_BATCH_CONTENT_TYPE,
+  CLOUDEVENT_BINARY_MODE,
+  CLOUDEVENT_CONTENT_TYPE,
+  DEFAULT_PULL_COUNT,
+  type ErrorCode,
+  LIMITS,
+} from '@tidings/sdk/protocol'
 import {
   json,
   type Operation,
@@ -107,8 +114,18 @@ export const SUBSCRIPTION_OPERATIONS: Operations = {
         waitMs: whole('wait so long for the first', { minimum: 0, maximum: LIMITS.pullWaitMs, default: 0 }),
       }),
     ),
+    description:
+      'With `Accept: application/cloudevents` the answer is one event in binary mode: attributes in `ce-` headers, the value as body.',
     answers: {
-      200: ok('Leased until the ack deadline', object({ messages: list(ref('PulledMessage')) }, ['messages'])),
+      200: {
+        ...ok('Leased until the ack deadline', object({ messages: list(ref('PulledMessage')) }, ['messages'])),
+        others: {
+          [CLOUDEVENT_BATCH_CONTENT_TYPE]: list(ref('CloudEvent')),
+          [CLOUDEVENT_CONTENT_TYPE]: ref('CloudEvent'),
+          [CLOUDEVENT_BINARY_MODE]: { type: 'string', format: 'binary' },
+        },
+      },
+      204: null,
     },
     errors: [...ON_SUBSCRIPTION, 'subscription_busy', ...WITH_BODY],
   },

@@ -1,5 +1,12 @@
 /** The API's description: topics, and publishing to them. */
-import { type ErrorCode, HEADER, LIMITS, NDJSON_CONTENT_TYPE } from '@tidings/sdk/protocol'
+import {
+  CLOUDEVENT_BATCH_CONTENT_TYPE,
+  CLOUDEVENT_CONTENT_TYPE,
+  type ErrorCode,
+  HEADER,
+  LIMITS,
+  NDJSON_CONTENT_TYPE,
+} from '@tidings/sdk/protocol'
 import { header, json, type Operations, ok, TOPIC, WITH_BODY } from './openapi-operation.ts'
 import { list, object, ref } from './openapi-schemas.ts'
 
@@ -17,15 +24,21 @@ export const TOPIC_OPERATIONS: Operations = {
     summary: 'Publish a message',
     tag: 'publish',
     description:
-      'The body is the value, byte for byte. The answer comes when the message is durable. Headers `Tidings-Header-<Name>` are kept as header `<name>`; `traceparent`, `tracestate`, `baggage` and CloudEvents `ce-*` under their own names.',
+      'The body is the value, byte for byte. The answer comes when the message is durable. Headers `Tidings-Header-<Name>` are kept as header `<name>`; `traceparent`, `tracestate`, `baggage` and CloudEvents `ce-*` under their own names. A CloudEvent in structured mode, or a list of them, is stored as binary mode would have stored it.',
     parameters: [
       header(HEADER.key, 'UTF-8; messages of one key share a partition and keep their order'),
       header(HEADER.partition, 'An explicit partition', { type: 'integer', minimum: 0 }),
       header(HEADER.idempotencyKey, 'Stored once, however often it is sent within the topic’s window'),
       header(HEADER.ttlMs, 'Not delivered after so long', { type: 'integer', minimum: 1 }),
     ],
-    body: { '*/*': { type: 'string', format: 'binary' } },
-    answers: { 200: ok('Durable', ref('Receipt')) },
+    body: {
+      '*/*': { type: 'string', format: 'binary' },
+      [CLOUDEVENT_CONTENT_TYPE]: ref('CloudEvent'),
+      [CLOUDEVENT_BATCH_CONTENT_TYPE]: list(ref('CloudEvent')),
+    },
+    answers: {
+      200: ok('Durable; a list of events is answered as a batch', { oneOf: [ref('Receipt'), ref('BatchReceipts')] }),
+    },
     errors: ['partition_not_found', ...PUBLISH_ERRORS],
   },
   [`POST ${TOPIC}/messages/batch`]: {
@@ -37,10 +50,9 @@ export const TOPIC_OPERATIONS: Operations = {
         'messages',
       ]),
       [NDJSON_CONTENT_TYPE]: { type: 'string', description: 'One NewMessage a line' },
+      [CLOUDEVENT_BATCH_CONTENT_TYPE]: list(ref('CloudEvent')),
     },
-    answers: {
-      200: ok('Durable, in the order of the request', object({ receipts: list(ref('BatchReceipt')) }, ['receipts'])),
-    },
+    answers: { 200: ok('Durable, in the order of the request', ref('BatchReceipts')) },
     errors: ['unsupported_media_type', ...PUBLISH_ERRORS],
   },
   'GET /v1/topics': {

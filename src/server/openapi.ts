@@ -108,11 +108,9 @@ function answersJson({ answers }: Operation): Record<string, object> {
   for (const [status, answer] of Object.entries(answers)) {
     if (answer === null) responses[status] = { description: 'Done' }
     else {
-      const { description, type = 'application/json', schema } = answer
-      responses[status] =
-        schema || type !== 'application/json'
-          ? { description, content: { [type]: { schema: schema ?? {} } } }
-          : { description }
+      const { description, type = 'application/json', schema, others = {} } = answer
+      const content = contentOf({ [type]: schema ?? {}, ...others })
+      responses[status] = schema || type !== 'application/json' ? { description, content } : { description }
     }
   }
   return responses

@@ -5,6 +5,7 @@
  * The answer leaves in the callback of `publish`, which comes when the message is durable.
  */
 import {
+  CLOUDEVENT_BATCH_CONTENT_TYPE,
   checkName,
   formatTimestamp,
   HEADER,
@@ -22,6 +23,7 @@ import type { Host } from '../cluster/host.ts'
 import type { PublishInput, PublishReceipt, Topic } from '../partition/topic.ts'
 import { atEntry, type BatchEntries, parseJsonBatch, parseNdjsonBatch } from './batch-request.ts'
 import { answerEarly, BodyReader } from './body.ts'
+import { eventMode, keyOfHeaders, parseEventBatch, readEvent } from './cloud-event-request.ts'
 import { checkOrigin } from './origin.ts'
 import { answerOf, errorOf, logInternal } from './problem.ts'
 import { parsePublishHeaders } from './publish-request.ts'
@@ -76,6 +78,10 @@ class PublishEdge {
       const name = request.params.topic
       const topic = this.#existing(name)
       const input = parsePublishHeaders(request.raw.headers)
+      const mode = eventMode(input.contentType)
+      if (mode === 'batched') refuseForBatch(input)
+      if (mode !== null) return this.#events(request, reply, topic, mode === 'structured' ? input : null)
+      input.key ??= keyOfHeaders(input.headers)
       this.#bodies.read(request.raw, this.#limitBytes(topic), (error, body) => {
         if (error) return this.#fail(reply, error)
         input.value = body
@@ -84,6 +90,34 @@ class PublishEdge {
     } catch (error) {
       this.#fail(reply, error)
     }
+  }
+
+  /** CloudEvents in the body: one, which completes the input, or else a list. */
+  #events(
+    request: FastifyRequest<{ Params: TopicParams }>,
+    reply: FastifyReply,
+    topic: Topic | null,
+    input: PublishInput | null,
+  ): void {
+    const { raw } = request
+    const name = request.params.topic
+    const limitBytes = this.#limitBytes(topic)
+    this.#bodies.read(raw, input ? envelopeBytes(limitBytes) : LIMITS.batchBytes, (error, body) => {
+      if (error) return this.#fail(reply, error)
+      try {
+        if (!input) {
+          const entries = parseEventBatch(body)
+          return this.#withTopic(topic, name, reply, (ready) => this.#publishAll(ready, entries, reply))
+        }
+        readEvent(body, input)
+        if (input.value.length > limitBytes) {
+          throw new TidingsError('message_too_large', `the data is larger than ${limitBytes} bytes`)
+        }
+        this.#withTopic(topic, name, reply, (ready) => this.#publish(ready, input, reply))
+      } catch (thrown) {
+        this.#fail(reply, thrown)
+      }
+    })
   }
 
   batch(request: FastifyRequest<{ Params: TopicParams }>, reply: FastifyReply): void {
@@ -190,7 +224,29 @@ function entryError(place: string, error: TidingsError): TidingsError {
   return new TidingsError('invalid_argument', `${place}: ${error.message}`, { cause: error })
 }
 
+/** Most bytes of an event whose data has so many: base64 or escapes make it longer, and its attributes stand beside it. */
+function envelopeBytes(dataBytes: number): number {
+  return Math.min(2 * dataBytes + 65_536, LIMITS.batchBytes * 2)
+}
+
+/** Headers of a single publish say nothing that could hold for every event of a list. */
+function refuseForBatch({ key, partition, idempotencyKey, ttlMs }: PublishInput): void {
+  if (key === null && partition === null && idempotencyKey === null && ttlMs === null) return
+  throw new TidingsError(
+    'invalid_argument',
+    'key, partition, idempotency key, time to live and delay are those of one message: with a list of events, use "partitionkey", or publish the events one by one',
+  )
+}
+
 function batchParser(contentType: string | undefined): (body: Buffer) => BatchEntries {
+  const mode = eventMode(contentType)
+  if (mode === 'batched') return parseEventBatch
+  if (mode === 'structured') {
+    throw new TidingsError(
+      'unsupported_media_type',
+      `one event is published to …/messages; a list has the type ${CLOUDEVENT_BATCH_CONTENT_TYPE}`,
+    )
+  }
   const media = contentType?.split(';', 1)[0]?.trim().toLowerCase()
   // JSON is every +json type too, as it is in the bodies of the other routes.
   if (media !== undefined && valueKind(media) === 'json') return parseJsonBatch

@@ -2,18 +2,13 @@
  * Consuming over HTTP: pull, and the verbs on what pulls hold. An answer to `ack` and `reject` means that
  * it is durable. A pull's answer is bounded in bytes: what does not fit is handed back uncounted.
  */
-import { DEFAULT_PULL_COUNT, LIMITS, type MessageId, parseMessageId } from '@tidings/sdk/protocol'
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import { LIMITS, parseMessageId } from '@tidings/sdk/protocol'
+import type { FastifyInstance } from 'fastify'
 import type { Host } from '../cluster/host.ts'
-import type { Attachment, Confirmed, Delivery, Subscription } from '../subscription/subscription.ts'
+import type { Attachment, Confirmed } from '../subscription/subscription.ts'
 import { bodyFields, type Fields, idsOf, invalid, optionalInteger, reasonOf } from './json-request.ts'
-import { pulledJson } from './message-json.ts'
+import { answerPull, pullCount, pullForm } from './pull-answer.ts'
 import { type SubscriptionParams, subscriptionOf } from './subscription-routes.ts'
-
-/** Characters of one pull's answer after which no further message is added. */
-const ANSWER_CHARS_MAX = 8 * 1_048_576
-
-const JSON_CONTENT_TYPE = 'application/json; charset=utf-8'
 
 /** A verb: what its body may say, and what it does. The result is how many were settled. */
 interface Verb {
@@ -54,14 +49,15 @@ export function pullRoutes(app: FastifyInstance, host: Host): void {
   app.post<{ Params: SubscriptionParams }>(`${path}/pull`, async (request, reply) => {
     const subscription = subscriptionOf(host, request.params)
     const body = bodyFields(request.body, ['max', 'waitMs'])
-    const max = optionalInteger(body, 'max', 1, LIMITS.pullCount) ?? DEFAULT_PULL_COUNT
+    const form = pullForm(request.headers.accept)
+    const max = pullCount(form, optionalInteger(body, 'max', 1, LIMITS.pullCount))
     const waitMs = optionalInteger(body, 'waitMs', 0, LIMITS.pullWaitMs) ?? 0
     const gone = new AbortController()
     const onClose = (): void => gone.abort()
     reply.raw.once('close', onClose)
     const deliveries = await subscription.pull(max, waitMs, gone.signal)
     reply.raw.off('close', onClose)
-    return reply.type(JSON_CONTENT_TYPE).send(pullAnswer(subscription, deliveries, reply))
+    return answerPull(form, subscription, deliveries, reply)
   })
 
   for (const [name, verb] of Object.entries(VERBS)) {
@@ -70,26 +66,6 @@ export function pullRoutes(app: FastifyInstance, host: Host): void {
       return { count: await verb.run(pulled, bodyFields(request.body, verb.keys)) }
     })
   }
-}
-
-function pullAnswer(subscription: Subscription, deliveries: readonly Delivery[], reply: FastifyReply): string {
-  const messages: string[] = []
-  const unsent: MessageId[] = []
-  let chars = 0
-  for (const delivery of deliveries) {
-    for (let offset = delivery.from; offset < delivery.to; offset++) {
-      // A client that hung up while it waited gets nothing, and so must hold nothing.
-      if (reply.raw.destroyed || chars >= ANSWER_CHARS_MAX) {
-        unsent.push({ topic: delivery.topic, partition: delivery.partition, offset })
-        continue
-      }
-      const text = pulledJson(delivery, delivery.batch, offset, delivery.attempt)
-      chars += text.length
-      messages.push(text)
-    }
-  }
-  if (unsent.length > 0) subscription.pulled.release(unsent)
-  return `{"messages":[${messages.join(',')}]}`
 }
 
 function ack(pulled: Attachment, body: Fields): Promise<number> {

@@ -62,7 +62,7 @@ describe('a publish', () => {
     ['text/plain', Buffer.from([0xff, 0xfe]), { base64: '//4=' }],
     ['application/json', Buffer.from('{broken'), { base64: 'e2Jyb2tlbg==' }],
     ['application/octet-stream', Buffer.from('abc'), { base64: 'YWJj' }],
-    ['application/cloudevents+json', Buffer.from('[1]'), { value: [1] }],
+    ['application/problem+json', Buffer.from('[1]'), { value: [1] }],
     ['not a media type', Buffer.from('abc'), { base64: 'YWJj' }],
     ['application/json', Buffer.alloc(0), { base64: '' }],
   ])('takes any body as %s', async (contentType, body, shown) => {

@@ -25,3 +25,8 @@ export const NDJSON_CONTENT_TYPE = 'application/x-ndjson'
 export const EVENT_STREAM_CONTENT_TYPE = 'text/event-stream'
 /** Sent by a browser that reconnects: the `id` of the last event that it got. */
 export const LAST_EVENT_ID_HEADER = 'last-event-id'
+
+/** The modes of CloudEvents over HTTP: one event as JSON, a list of them, and (in `Accept` alone) one as headers and body. */
+export const CLOUDEVENT_CONTENT_TYPE = 'application/cloudevents+json'
+export const CLOUDEVENT_BATCH_CONTENT_TYPE = 'application/cloudevents-batch+json'
+export const CLOUDEVENT_BINARY_MODE = 'application/cloudevents'
