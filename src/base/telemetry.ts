@@ -24,7 +24,9 @@ export interface Metrics {
   appended(records: number, bytes: number): void
   delivered(messages: number, redelivered: number): void
   acknowledged(messages: number): void
-  returned(reason: 'nack' | 'expired' | 'disconnected' | 'released', messages: number): void
+  returned(reason: 'nack' | 'expired' | 'disconnected' | 'released' | 'rejected', messages: number): void
+  /** Messages whose dead letter is durable. */
+  deadLettered(messages: number): void
 }
 
 export const nullMetrics: Metrics = {
@@ -33,4 +35,5 @@ export const nullMetrics: Metrics = {
   delivered: ignore,
   acknowledged: ignore,
   returned: ignore,
+  deadLettered: ignore,
 }

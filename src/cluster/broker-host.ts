@@ -14,8 +14,10 @@ import { LogPartition, type PartitionEnvironment } from '../partition/partition.
 import { HostedTopic, type Topic } from '../partition/topic.ts'
 import { mergeTopicSettings } from '../partition/topic-settings.ts'
 import { CursorStore } from '../subscription/cursor-store.ts'
+import { deadLetterTopic } from '../subscription/dead-letter.ts'
 import type { Subscription } from '../subscription/subscription.ts'
 import { mergeSubscriptionSettings } from '../subscription/subscription-settings.ts'
+import type { TopicDirectory } from '../subscription/topic-directory.ts'
 import type { Catalog, CatalogSubscription, CatalogTopic } from './catalog.ts'
 import type { Host } from './host.ts'
 import { type Hosted, SubscriptionHost } from './subscription-host.ts'
@@ -50,6 +52,15 @@ export class BrokerHost implements Host {
   /** Changes of one topic and its subscriptions come one after the other. */
   readonly #changes = new Serial()
   readonly #startedAt: number
+  readonly #directory: TopicDirectory = {
+    find: (name) => this.#hosted.get(name) ?? null,
+    // Whether topics come into being by themselves is about clients' typing errors; this name stands in settings.
+    open: async (name, like) => {
+      const { maxMessageBytes } = this.#find(like).topic.settings
+      if (!this.#hosted.has(name)) await this.putTopic(name, { maxMessageBytes })
+      return this.#find(name)
+    },
+  }
   #environment: PartitionEnvironment
   #state: State = 'recovering'
   #timer: Timer | null = null
@@ -63,7 +74,7 @@ export class BrokerHost implements Host {
     this.#clock = options.environment.clock
     this.#logger = options.environment.logger
     const { catalog, random } = options
-    this.#subscriptions = new SubscriptionHost({ catalog, random, ...options.environment })
+    this.#subscriptions = new SubscriptionHost({ directory: this.#directory, catalog, random, ...options.environment })
     this.#startedAt = this.#clock.now()
   }
 
@@ -156,9 +167,12 @@ export class BrokerHost implements Host {
     patch: unknown,
   ): Promise<{ subscription: Subscription; created: boolean }> {
     checkName('subscription', name)
-    mergeSubscriptionSettings(null, patch)
+    const known = this.#hosted.get(checkName('topic', topic))?.subscriptions.get(name)
+    const { deadLetter } = mergeSubscriptionSettings(known?.settings ?? null, patch)
+    const letters = deadLetter && deadLetterTopic(topic, name, deadLetter)
     await this.ensureTopic(topic)
     this.#mustServe()
+    if (letters !== null) await this.#directory.open(letters, topic)
     return this.#changes.run(topic, async () => {
       const hosted = this.#find(topic)
       const existing = hosted.subscriptions.get(name)

@@ -14,6 +14,7 @@ import type { ServedPartition } from '../subscription/lane.ts'
 import { checkPosition, settledOffset, startOffset } from '../subscription/positions.ts'
 import { SubscriptionRunner } from '../subscription/subscription-runner.ts'
 import { mergeSubscriptionSettings } from '../subscription/subscription-settings.ts'
+import type { TopicDirectory } from '../subscription/topic-directory.ts'
 import type { Catalog, CatalogSubscription } from './catalog.ts'
 
 /** One topic with all that hangs on it. */
@@ -25,6 +26,7 @@ export interface Hosted {
 }
 
 export interface SubscriptionHostOptions {
+  directory: TopicDirectory
   catalog: Catalog
   random: Random
   clock: Clock
@@ -66,13 +68,14 @@ export class SubscriptionHost {
 
   /** Serves the subscription that the catalog names. */
   host(hosted: Hosted, entry: CatalogSubscription): SubscriptionRunner {
-    const { clock, metrics, logger } = this.#options
+    const { directory, clock, metrics, logger } = this.#options
     const subscription = new SubscriptionRunner({
       id: entry.id,
       name: entry.name,
       topic: hosted.topic.name,
       settings: { ...SUBSCRIPTION_DEFAULTS, ...entry.settings },
       partitions: servedPartitions(hosted),
+      directory,
       clock,
       metrics,
       logger,

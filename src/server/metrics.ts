@@ -42,6 +42,7 @@ class Prometheus implements ServerMetrics {
   #delivered = 0
   #redelivered = 0
   #acknowledged = 0
+  #deadLettered = 0
   #consumers = 0
   #readers = 0
   #connections = 0
@@ -102,8 +103,12 @@ class Prometheus implements ServerMetrics {
     this.#acknowledged += messages
   }
 
-  returned(reason: 'nack' | 'expired' | 'disconnected' | 'released', messages: number): void {
+  returned(reason: 'nack' | 'expired' | 'disconnected' | 'released' | 'rejected', messages: number): void {
     this.#returned.set(reason, (this.#returned.get(reason) ?? 0) + messages)
+  }
+
+  deadLettered(messages: number): void {
+    this.#deadLettered += messages
   }
 
   published(code: string): void {
@@ -151,6 +156,7 @@ class Prometheus implements ServerMetrics {
     this.#counter('tidings_delivered_total', 'Messages handed to consumers', () => this.#delivered)
     this.#counter('tidings_redelivered_total', 'Of those, with an attempt above 1', () => this.#redelivered)
     this.#counter('tidings_acknowledged_total', 'Messages acknowledged', () => this.#acknowledged)
+    this.#counter('tidings_dead_lettered_total', 'Messages given up on', () => this.#deadLettered)
   }
 
   #gauges(): void {

@@ -1,5 +1,7 @@
 /** The shapes of the API's JSON bodies, for the OpenAPI document. Data only; the defaults and limits are the protocol's. */
 import {
+  DEAD_LETTER_DEFAULTS,
+  DEAD_LETTER_MODES,
   DISPATCH_POLICIES,
   ERRORS,
   LIMITS,
@@ -86,7 +88,22 @@ const subscriptionSettings = {
     default: SUBSCRIPTION_DEFAULTS.maxUnacked,
   }),
   backoff: object({ minMs: whole('before the second attempt'), maxMs: whole('before a late attempt') }),
-  deadLetter: orNull(object({ topic: text('its name'), maxDeliveries: whole('attempts before it', { minimum: 1 }) })),
+  deadLetter: orNull(
+    object({
+      topic: orNull(text('its name; null: <topic>.<subscription>.dlq')),
+      maxDeliveries: whole('attempts before a message is given up on', {
+        minimum: 1,
+        maximum: LIMITS.maxDeliveries,
+        default: DEAD_LETTER_DEFAULTS.maxDeliveries,
+      }),
+      mode: text('what becomes of it', { enum: DEAD_LETTER_MODES, default: DEAD_LETTER_DEFAULTS.mode }),
+      maxParked: whole('keys that may be parked', {
+        minimum: 1,
+        maximum: LIMITS.maxParked,
+        default: DEAD_LETTER_DEFAULTS.maxParked,
+      }),
+    }),
+  ),
   filter: orNull(text('a CEL expression')),
   dispatch: text('which consumer is next', { enum: DISPATCH_POLICIES, default: SUBSCRIPTION_DEFAULTS.dispatch }),
   expireAfterMs: orNull(whole('deleted after so long without a consumer')),
@@ -170,6 +187,7 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
         backlog: whole('messages not acknowledged, outstanding deliveries included'),
         unacked: whole('outstanding deliveries'),
         redelivering: whole('messages waiting for another delivery'),
+        deadLettering: whole('messages given up on whose dead letter is not durable yet'),
         consumers: list({ type: 'object' }),
         oldestUnackedAgeMs: orNull(whole('age of the oldest outstanding delivery')),
         cursors: list(

@@ -12,6 +12,7 @@ import type { Partition } from '../partition/partition.ts'
 import type { Receiver } from './consumer.ts'
 import type { Cursor, CursorOwner, Reader } from './cursor.ts'
 import type { CursorStore } from './cursor-store.ts'
+import { type DeadLetterHost, DeadLetters } from './dead-letters.ts'
 import { isOrdered } from './dispatch.ts'
 import type { KeyPolicy } from './key-book.ts'
 import type { KeyLedger } from './key-ledger.ts'
@@ -31,7 +32,7 @@ export interface ServedPartition {
 }
 
 /** What a lane needs of its subscription. */
-export interface LaneHost extends StagingHost, ShelfHost {
+export interface LaneHost extends StagingHost, ShelfHost, DeadLetterHost {
   /** Names its cursors. */
   readonly id: string
   readonly name: string
@@ -66,6 +67,7 @@ export class Lane implements CursorOwner, StagingLane {
   readonly keys: KeyLedger | null
   readonly host: LaneHost
   readonly shelf: Shelf
+  readonly deadLetters: DeadLetters
   readonly #staging: Staging
   readonly #cursors: CursorStore
   readonly #idPrefix: string
@@ -95,6 +97,7 @@ export class Lane implements CursorOwner, StagingLane {
       this.keys = null
       this.#staging = new RangeStaging(this, ledger)
     }
+    this.deadLetters = new DeadLetters(host, this)
     this.cursor.owner = this
     this.#unlisten = partition.onChange(() => host.wake(this))
   }
@@ -122,7 +125,7 @@ export class Lane implements CursorOwner, StagingLane {
 
   /** When the lane has something to do by itself, at the earliest. */
   get wakeAt(): number {
-    return Math.min(this.shelf.wakeAt, this.ledger.wakeAt)
+    return Math.min(this.shelf.wakeAt, this.ledger.wakeAt, this.deadLetters.wakeAt)
   }
 
   /** Messages not acknowledged, outstanding deliveries included. */
@@ -140,6 +143,7 @@ export class Lane implements CursorOwner, StagingLane {
   close(why: 'deleted' | 'closing'): void {
     this.#isClosed = true
     this.#unlisten()
+    this.deadLetters.close()
     this.cursor.owner = null
     if (why === 'deleted') this.#cursors.delete(this.host.id)
   }
@@ -148,6 +152,7 @@ export class Lane implements CursorOwner, StagingLane {
   serve(now: number, room: number): boolean {
     this.shelf.open(now)
     this.#advance(now)
+    this.deadLetters.pump(now)
     if (!this.cursor.stalled) this.#staging.stageAll(room)
     this.shelf.close()
     if (this.#parcels.length === 0) return false

@@ -8,9 +8,11 @@ import { type MessageId, TidingsError } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
 import type { Logger, Metrics } from '../base/telemetry.ts'
 import type { Confirm } from './cursor.ts'
+import type { DeliveryMemory } from './delivery-memory.ts'
 import { isOrdered } from './dispatch.ts'
 import type { Lane } from './lane.ts'
 import type { LeaseHolder } from './ledger.ts'
+import type { Run } from './run-list.ts'
 import type { Attachment, Confirmed, Subscription } from './subscription.ts'
 
 /** What the verbs need of the subscription. */
@@ -19,6 +21,7 @@ export interface SettlementHost extends Pick<Subscription, 'name' | 'settings'> 
   readonly clock: Clock
   readonly metrics: Metrics
   readonly logger: Logger
+  readonly memory: DeliveryMemory
   laneOf(id: MessageId): Lane | undefined
   wake(): void
 }
@@ -76,11 +79,11 @@ export class Settlement implements Attachment {
   nack(ids: readonly MessageId[], delayMs?: number, reason?: string, confirmed?: Confirmed): number {
     const { holder } = this.#claimant
     const now = this.#host.clock.monotonic()
-    const count = this.#settle(ids, (lane, from, to) => lane.ledger.nack(holder, from, to, now, delayMs ?? null))
+    const count = this.#settle(ids, (lane, from, to) => {
+      this.#note(lane, from, to, reason)
+      return lane.ledger.nack(holder, from, to, now, delayMs ?? null)
+    })
     if (count > 0) this.#host.metrics.returned('nack', count)
-    if (count > 0 && reason !== undefined) {
-      this.#host.logger.debug({ subscription: this.#host.name, count, reason }, 'negatively acknowledged')
-    }
     if (confirmed) this.#confirm(ids, ids.length, confirmed)
     return count
   }
@@ -101,8 +104,19 @@ export class Settlement implements Attachment {
   }
 
   reject(ids: readonly MessageId[], reason?: string, confirmed?: Confirmed): number {
-    const count = this.ack(ids, confirmed)
-    if (count > 0) this.#host.logger.info({ subscription: this.#host.name, count, reason }, 'rejected and dropped')
+    if (this.#host.settings.deadLetter === null) {
+      const count = this.ack(ids, confirmed)
+      if (count > 0) this.#host.logger.info({ subscription: this.#host.name, count, reason }, 'rejected and dropped')
+      return count
+    }
+    if (!this.#claimant.isLive) return this.#tooLate(confirmed)
+    const { holder } = this.#claimant
+    const count = this.#settle(ids, (lane, from, to) => {
+      this.#note(lane, from, to, reason)
+      return lane.ledger.reject(holder, from, to)
+    })
+    if (count > 0) this.#host.metrics.returned('rejected', count)
+    if (confirmed) this.#confirmGivenUp(ids, confirmed)
     return count
   }
 
@@ -148,6 +162,39 @@ export class Settlement implements Attachment {
   #check(ids: readonly MessageId[]): void {
     if (!this.#host.isPattern || ids.every(({ topic }) => topic !== undefined)) return
     throw new TidingsError('invalid_argument', 'ids of a pattern subscription are "<topic>/<partition>:<offset>"')
+  }
+
+  /** Keeps the consumer's words for the dead letter, of what lies with it. */
+  #note(lane: Lane, from: number, to: number, reason: string | undefined): void {
+    if (reason === undefined) return
+    for (let offset = from; offset < to; offset++) {
+      const standing = lane.ledger.describe(offset)
+      if (standing.state !== 'outstanding' || standing.holder !== this.#claimant.holder) continue
+      this.#host.memory.explainFailure(lane.topic, lane.partition.number, offset, reason)
+    }
+  }
+
+  /** Calls back when none of the messages waits for its dead letter any more, and that is durable. */
+  #confirmGivenUp(ids: readonly MessageId[], confirmed: Confirmed): void {
+    const runs = new Map<Lane, Run[]>()
+    for (const id of ids) {
+      const lane = this.#host.laneOf(id)
+      if (!lane) continue
+      const own = runs.get(lane) ?? []
+      own.push({ from: id.offset, to: id.offset + 1 })
+      runs.set(lane, own)
+    }
+    let left = runs.size
+    let failure: Error | null = null
+    const one: Confirm = (error) => {
+      failure ??= error
+      if (--left > 0) return
+      if (failure) confirmed(failure, [])
+      else this.#confirm(ids, 0, confirmed)
+    }
+    if (runs.size === 0) this.#host.clock.soon(() => one(null))
+    // Never within the call that asked.
+    for (const [lane, own] of runs) this.#host.clock.soon(() => lane.deadLetters.whenSettled(own, one))
   }
 
   /** Calls back when everything that the ids concern is durable; `count` of them were settled just now. */

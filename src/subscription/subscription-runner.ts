@@ -11,6 +11,7 @@ import { type MessageId, type Position, type SubscriptionSettings, TidingsError 
 import type { Clock, Timer } from '../base/clock.ts'
 import type { Logger, Metrics } from '../base/telemetry.ts'
 import { Consumer, Pull, type Receiver } from './consumer.ts'
+import { DeliveryMemory } from './delivery-memory.ts'
 import { Dispatch, isOrdered } from './dispatch.ts'
 import { KeySlots } from './key-slots.ts'
 import { Lane, type LaneHost, type ServedPartition } from './lane.ts'
@@ -19,6 +20,8 @@ import type { LeaseHolder } from './ledger.ts'
 import { checkPosition, offsetOf, refuseOffsets, settledOffset } from './positions.ts'
 import { Settlement, type SettlementHost } from './settlement.ts'
 import type { Attachment, ConsumerPort, Delivery, Subscription, SubscriptionState } from './subscription.ts'
+import { type Shown, stateOf, sum } from './subscription-state.ts'
+import type { OpenTopic, TopicDirectory } from './topic-directory.ts'
 
 export interface SubscriptionOptions {
   /** Names its records in the subscription logs; never used again after a deletion. */
@@ -29,6 +32,7 @@ export interface SubscriptionOptions {
   isPattern?: boolean
   settings: SubscriptionSettings
   partitions: readonly ServedPartition[]
+  directory: TopicDirectory
   clock: Clock
   metrics: Metrics
   logger: Logger
@@ -42,8 +46,10 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   readonly clock: Clock
   readonly metrics: Metrics
   readonly logger: Logger
+  readonly directory: TopicDirectory
   readonly dispatch = new Dispatch()
   readonly slots = new KeySlots<Receiver>()
+  readonly memory = new DeliveryMemory()
   readonly pulled: Attachment
   settings: SubscriptionSettings
   receivers: readonly Receiver[] = []
@@ -64,6 +70,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     this.topic = options.topic
     this.isPattern = options.isPattern ?? false
     this.settings = options.settings
+    this.directory = options.directory
     this.clock = options.clock
     this.metrics = options.metrics
     this.logger = options.logger
@@ -146,6 +153,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     else checkPosition(to, lanes.length)
     const offsets = await Promise.all(lanes.map((lane) => offsetOf(to, lane.partition)))
     this.#checkOpen()
+    this.memory.clear()
     const moved = lanes.filter((_, index) => offsets[index] !== null)
     lanes.forEach((lane, index) => {
       const offset = offsets[index]
@@ -163,27 +171,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   }
 
   state(): SubscriptionState {
-    const isActive = (index: number): boolean => !isOrdered(this.settings.type) || index === 0
-    return {
-      backlog: sum(this.#lanes.all, (lane) => lane.backlog),
-      unacked: sum(this.#lanes.all, (lane) => lane.ledger.leased),
-      redelivering: sum(this.#lanes.all, (lane) => lane.ledger.waiting),
-      consumers: this.#consumers.map(({ port, outstanding, isPaused }, index) => ({
-        name: port.name,
-        unacked: outstanding,
-        prefetch: port.prefetch,
-        weight: port.weight,
-        paused: isPaused,
-        active: isActive(index),
-      })),
-      oldestUnackedAgeMs: this.#oldestUnackedAgeMs(),
-      cursors: this.#lanes.all.map(({ topic, partition, ledger }) => ({
-        ...(this.isPattern ? { topic } : {}),
-        partition: partition.number,
-        ackedThrough: ledger.floor,
-        ackedAhead: ledger.ackedAhead,
-      })),
-    }
+    return stateOf(this.#shown(), this.clock.now())
   }
 
   update(settings: SubscriptionSettings): void {
@@ -226,6 +214,10 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
 
   laneOf({ topic = this.topic, partition }: Pick<MessageId, 'topic' | 'partition'>): Lane | undefined {
     return this.#lanes.find(topic, partition)
+  }
+
+  isRedriven(_place: OpenTopic, _partition: number, _offset: number): boolean {
+    return false
   }
 
   broke(receiver: Receiver, error: unknown): void {
@@ -368,13 +360,9 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     })
   }
 
-  #oldestUnackedAgeMs(): number | null {
-    let oldest: number | null = null
-    for (const lane of this.#lanes.all) {
-      const timestamp = lane.oldestTimestamp()
-      if (timestamp !== null) oldest = Math.min(oldest ?? timestamp, timestamp)
-    }
-    return oldest === null ? null : Math.max(0, this.clock.now() - oldest)
+  #shown(): Shown {
+    const { settings, isPattern } = this
+    return { settings, isPattern, lanes: this.#lanes.all, consumers: this.#consumers }
   }
 
   #checkOpen(): void {
@@ -387,10 +375,4 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     const what = `subscription ${this.name} is ${this.settings.type}`
     return new TidingsError('subscription_busy', `${what} and consumer ${JSON.stringify(who)} is connected`)
   }
-}
-
-function sum(lanes: readonly Lane[], count: (lane: Lane) => number): number {
-  let total = 0
-  for (const lane of lanes) total += count(lane)
-  return total
 }

@@ -173,7 +173,6 @@ function refuseUnsupported(fields: ReadonlyMap<string, unknown>): void {
     throw new TidingsError('invalid_argument', `${key}: not in this release: ${why} is accepted`)
   }
   if ((fields.get('filter') ?? null) !== null) refuse('filter', 'subscriptions get every message, so only null')
-  if ((fields.get('deadLetter') ?? null) !== null) refuse('deadLetter', 'there are no dead letters yet, so only null')
   if ((fields.get('expireAfterMs') ?? null) !== null)
     refuse('expireAfterMs', 'subscriptions do not expire yet, so only null')
 }

@@ -75,6 +75,8 @@ export interface SubscriptionState {
   unacked: number
   /** Messages waiting for another delivery. */
   redelivering: number
+  /** Messages that were given up on and whose dead letter is not durable yet. */
+  deadLettering: number
   consumers: {
     name: string
     unacked: number

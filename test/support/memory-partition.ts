@@ -8,6 +8,7 @@ import type { Clock } from '../../src/base/clock.ts'
 import { BATCH_HEADER_BYTES, HAS_EXPIRY, RecordBatch, stampBatch } from '../../src/log/record-batch.ts'
 import type { CommitEntry, CommitQueue, Urgency } from '../../src/partition/commit-queue.ts'
 import type { Partition } from '../../src/partition/partition.ts'
+import type { PublishInput } from '../../src/partition/topic.ts'
 
 interface Placed {
   entry: CommitEntry
@@ -161,6 +162,16 @@ export class MemoryPartition implements Partition {
       const attributes = expiresAt === undefined ? 0 : HAS_EXPIRY
       this.#batches.push(batchOf(records, this.nextOffset, size, timestamp, attributes))
     }
+    this.#changed()
+  }
+
+  /** One batch of these messages. */
+  append(inputs: readonly PublishInput[]): void {
+    const records = inputs.map(({ ttlMs, ...input }) => {
+      return encodeRecord({ ...input, expiresAt: ttlMs === null ? null : this.#clock.now() + ttlMs })
+    })
+    const attributes = inputs.some(({ ttlMs }) => ttlMs !== null) ? HAS_EXPIRY : 0
+    this.#batches.push(batchOf(records, this.nextOffset, inputs.length, this.#clock.now(), attributes))
     this.#changed()
   }
 

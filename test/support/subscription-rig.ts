@@ -11,6 +11,7 @@ import { type Logger, type Metrics, nullLogger, nullMetrics } from '../../src/ba
 import { CursorStore } from '../../src/subscription/cursor-store.ts'
 import { SubscriptionRunner } from '../../src/subscription/subscription-runner.ts'
 import { MemoryPartition } from './memory-partition.ts'
+import { MemoryDirectory } from './memory-topic.ts'
 import { settle } from './settle.ts'
 import { SimClock } from './sim-clock.ts'
 
@@ -20,6 +21,8 @@ export class SubscriptionRig {
   readonly stores: CursorStore[]
   readonly subscription: SubscriptionRunner
   readonly returned: Record<string, number> = {}
+  /** The topics beside its own. */
+  readonly directory: MemoryDirectory
 
   private constructor(
     clock: SimClock,
@@ -31,6 +34,7 @@ export class SubscriptionRig {
     this.clock = clock
     this.partitions = partitions
     this.stores = stores
+    this.directory = new MemoryDirectory(clock)
     const metrics: Metrics = {
       ...nullMetrics,
       returned: (reason, count) => {
@@ -43,6 +47,7 @@ export class SubscriptionRig {
       topic: 'orders',
       settings,
       partitions: partitions.map((partition, i) => ({ topic: 'orders', partition, cursors: stores[i]! })),
+      directory: this.directory,
       clock,
       metrics,
       logger,

@@ -20,6 +20,15 @@ export const KEPT_HEADERS: readonly string[] = ['traceparent', 'tracestate', 'ba
 /** CloudEvents attributes in binary mode, kept likewise. */
 export const CLOUDEVENTS_PREFIX = 'ce-'
 
+/** What the broker adds to a dead letter: where it comes from, and why. */
+export const DEAD_LETTER_HEADER = {
+  originalTopic: 'tidings-original-topic',
+  originalId: 'tidings-original-id',
+  subscription: 'tidings-subscription',
+  attempts: 'tidings-attempts',
+  reason: 'tidings-reason',
+} as const
+
 export const NDJSON_CONTENT_TYPE = 'application/x-ndjson'
 
 export const EVENT_STREAM_CONTENT_TYPE = 'text/event-stream'

@@ -93,7 +93,6 @@ describe('subscription settings', () => {
 
   it.each([
     ['{"filter":"value.total > 1"}', 'filter'],
-    ['{"deadLetter":{"topic":"dlq","maxDeliveries":5}}', 'deadLetter'],
     ['{"expireAfterMs":1000}', 'expireAfterMs'],
   ])('refuse %s, which is not in this release', (json, key) => {
     expect(refusal(JSON.parse(json))).toContain(`invalid_argument ${key}: not in this release`)
