@@ -1,0 +1,84 @@
+/**
+ * Runs the examples of a documentation page as a reader would type them: a shell or node as processes of their
+ * own, against a broker that listens where the page says, or rather where that is in the text. Every
+ * process ends with its example.
+ */
+import { spawn } from 'node:child_process'
+import { dirname } from 'node:path'
+import { ROOT } from './broker-process.ts'
+import { ensureProgram } from './debian-package.ts'
+import { type Example, isAsSaid } from './docs-page.ts'
+
+/** Where the pages say that the broker is. */
+const SHOWN = '127.0.0.1:7070'
+const EXAMPLE_TIMEOUT_MS = 30_000
+const ENDLESS_MS = 3000
+const SEPARATOR = '\u001e'
+
+/**
+ * As curl is, but quiet; a stream (-N) ends after a while, and an error answer is a failure where the page does
+ * not say what is answered.
+ */
+const CURL = `
+curl() {
+  local options=(--silent --show-error --max-time 20) streams='' argument status=0
+  for argument in "$@"; do [[ $argument == -N || $argument == --no-buffer ]] && streams=yes; done
+  [[ $streams ]] && options+=(--max-time 2)
+  [[ $STRICT ]] && options+=(--fail-with-body)
+  command curl "\${options[@]}" "$@" || status=$?
+  [[ $streams && $status == 28 ]] && return 0
+  return $status
+}`
+
+/** Throws an error that shows what was printed where that is not what the page says. */
+export async function runExample(example: Example, broker: { port: number }): Promise<void> {
+  const there = (text: string): string => text.replaceAll(SHOWN, `127.0.0.1:${broker.port}`)
+  const command = example.language === 'sh' ? 'bash' : process.execPath
+  const args =
+    example.language === 'sh'
+      ? ['-c', there(shellScript(example))]
+      : ['--input-type=module', '-e', there(example.steps[0]!.code)]
+  const { output, complaints, code } = await run(command, args, example.isEndless)
+  const printed = output.replaceAll(`127.0.0.1:${broker.port}`, SHOWN).split(SEPARATOR)
+  for (const [index, { code: commands, expected }] of example.steps.entries()) {
+    const text = printed[index] ?? ''
+    if (expected !== null && !isAsSaid(expected, text)) {
+      throw new Error(
+        `line ${example.line}\n${commands}\nis to print\n${expected}\nand printed\n${text}\n${complaints}`,
+      )
+    }
+  }
+  if (code !== 0 && !example.isEndless) {
+    throw new Error(`line ${example.line} ended with ${code}:\n${printed.join('')}\n${complaints}`)
+  }
+}
+
+function shellScript({ steps }: Example): string {
+  const parts = steps.map(({ code, expected }) => `STRICT=${expected === null ? 'yes' : ''}\n${code}`)
+  return `set -euo pipefail\n${CURL}\n${parts.join(`\nprintf '${SEPARATOR}'\n`)}`
+}
+
+/** In the repository's root, as the pages say; with a curl at hand. */
+async function run(
+  command: string,
+  args: readonly string[],
+  isEndless: boolean,
+): Promise<{ output: string; complaints: string; code: number | null }> {
+  const curl = await ensureProgram('curl')
+  const env = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:${dirname(curl)}` }
+  const child = spawn(command, args, { cwd: ROOT, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
+  const text = { stdout: '', stderr: '' }
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name].setEncoding('utf8').on('data', (chunk: string) => (text[name] += chunk))
+  }
+  const end = (): void => {
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
+      process.kill(-child.pid, 'SIGKILL')
+  }
+  const timer = setTimeout(end, isEndless ? ENDLESS_MS : EXAMPLE_TIMEOUT_MS)
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject).once('close', (status) => resolve(status))
+  })
+  clearTimeout(timer)
+  return { output: text.stdout, complaints: text.stderr, code }
+}
