@@ -18,6 +18,7 @@ import { type RecoveryReport, recoverLog } from './log-recovery.ts'
 import type { OpenSegments } from './open-segments.ts'
 import type { RecordBatch } from './record-batch.ts'
 import { type Hold, holdOf, type Retained, type RetentionPolicy, startAfterRetention } from './retention.ts'
+import { SealedFile } from './sealed-file.ts'
 import { Segment } from './segment.ts'
 import { offsetAtTime, readFrom } from './segment-read.ts'
 
@@ -222,6 +223,17 @@ export class Log {
     const last = batches.at(-1)
     if (last) this.#hint = { offset: last.nextOffset, segment, position: end }
     return batches
+  }
+
+  /**
+   * The sealed segment that begins at the offset, opened for somebody who wants its bytes; null where there is none.
+   * Not while a segment is on its way out, so that the file is the one that the list tells of.
+   */
+  openSealed(baseOffset: number): Promise<SealedFile | null> {
+    return this.#changes.run('', async () => {
+      const segment = this.#sealed.find((one) => one.baseOffset === baseOffset)
+      return segment?.sealed ? new SealedFile(segment, await this.#disk.open(segment.path, 'read')) : null
+    })
   }
 
   /** The first offset at or after a time, `nextOffset` when every message is older. */

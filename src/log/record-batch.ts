@@ -13,13 +13,16 @@
  *   40  u32  partition tag     CRC-32 of "<topic id>-<partition>": finds misplaced files
  *   44  u32  leader epoch
  *   48  u32  count             records in the body
- *   52  u32  offset span       next offset - base offset (count, until a compaction removes records)
+ *   52  u32  offset span       next offset - base offset: the count, until a compaction removes records
  *   56  u64  producer id       0: none
  *   64  u16  producer epoch
- *   66  u16  attributes        bit 0 has idempotency keys, bit 1 some record expires
+ *   66  u16  attributes        bit 0 has idempotency keys, bit 1 some record expires, bit 2 records were removed
  *   68  u32  sequence          the producer's, of the first record
  *   72  8 bytes: the segment's mark (format.ts); not for clients while the segment is written to
  *   80  body: the records
+ *
+ * Where records were removed (bit 2) and any is left, the body begins with a bitmap of the span, the lowest bit of
+ * its first byte for the base offset: the records that are there, in order, are those whose bits are set.
  */
 import { crc32 } from 'node:zlib'
 import { getU64, putU64, recordEnd } from '@tidings/sdk/protocol'
@@ -32,6 +35,7 @@ export const BATCH_BYTES_MAX = 128 * 1_048_576
 
 export const HAS_IDEMPOTENCY_KEYS = 1
 export const HAS_EXPIRY = 2
+export const HAS_REMOVALS = 4
 
 /** What the broker stamps on a batch; the body and its CRC are the producer's. */
 export interface BatchStamp {
@@ -108,21 +112,58 @@ export class RecordBatch {
     return getU64(this.bytes, 32)
   }
 
-  /** Where the record of an offset begins in `bytes`; the offset must be in this batch. */
+  /** Whether compaction took records out of it. */
+  get hasRemovals(): boolean {
+    return (this.attributes & HAS_REMOVALS) !== 0
+  }
+
+  /** Whether the record of an offset in this batch is still there: compaction may have removed it. */
+  has(offset: number): boolean {
+    if (!this.hasRemovals) return true
+    return this.count > 0 && isSet(this.bytes, BATCH_HEADER_BYTES, offset - this.baseOffset)
+  }
+
+  /** Where the record of an offset begins in `bytes`; the offset must be in this batch, and its record there. */
   positionOf(offset: number): number {
     this.#positions ??= this.#indexRecords()
     return this.#positions[offset - this.baseOffset]!
   }
 
+  /** Offsets of the records that are there, in order. */
+  *offsets(): Generator<number> {
+    for (let offset = this.baseOffset; offset < this.nextOffset; offset++) if (this.has(offset)) yield offset
+  }
+
   #indexRecords(): Int32Array {
-    const positions = new Int32Array(this.count)
-    let at = BATCH_HEADER_BYTES
-    for (let i = 0; i < this.count; i++) {
+    const positions = new Int32Array(this.nextOffset - this.baseOffset)
+    let at = recordsAt(this.bytes, 0)
+    for (let i = 0; i < positions.length; i++) {
+      if (!this.has(this.baseOffset + i)) continue
       positions[i] = at
       at += 4 + this.bytes.readUInt32BE(at)
     }
     return positions
   }
+}
+
+function isSet(bytes: Buffer, bitmapAt: number, bit: number): boolean {
+  return ((bytes[bitmapAt + (bit >> 3)]! >> (bit & 7)) & 1) === 1
+}
+
+/** Where the first record stands in the batch at `at`. */
+function recordsAt(bytes: Buffer, at: number): number {
+  const hasBitmap = bytes.readUInt16BE(at + 66) & HAS_REMOVALS && bytes.readUInt32BE(at + 48) > 0
+  return at + BATCH_HEADER_BYTES + (hasBitmap ? Math.ceil(bytes.readUInt32BE(at + 52) / 8) : 0)
+}
+
+/** The span fits the count, by the bitmap where records were removed. */
+function isSpanRight(batch: RecordBatch): boolean {
+  const span = batch.nextOffset - batch.baseOffset
+  if (!batch.hasRemovals) return span === batch.count
+  if (recordsAt(batch.bytes, 0) > batch.bytes.length) return false
+  let count = 0
+  for (let bit = 0; bit < span && batch.count > 0; bit++) if (isSet(batch.bytes, BATCH_HEADER_BYTES, bit)) count++
+  return span > 0 && count === batch.count
 }
 
 /** Why bytes are no batch, or the batch. `short`: more bytes are needed, `needed` from `at`. */
@@ -146,7 +187,8 @@ export function checkBatch(bytes: Buffer, at: number): BatchCheck {
   if (crc32(bytes.subarray(headerEnd, at + length)) !== bytes.readUInt32BE(at + 12)) {
     return { kind: 'invalid', reason: 'body crc' }
   }
-  let position = BATCH_HEADER_BYTES
+  if (!isSpanRight(batch)) return { kind: 'invalid', reason: 'records' }
+  let position = recordsAt(batch.bytes, 0)
   for (let i = 0; i < batch.count; i++) {
     position = recordEnd(batch.bytes, position, length)
     if (position === -1) return { kind: 'invalid', reason: 'records' }

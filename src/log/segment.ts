@@ -27,6 +27,8 @@ export class Segment {
   sealed: boolean
   /** Bytes known to be on stable storage. */
   durablePosition: number
+  /** SHA-256 of the whole file, once it is sealed and somebody asked. */
+  contentHash: Promise<string> | null = null
   /** The file's size in bytes, runway or footer included. */
   size: number
   #file: Promise<DiskFile> | null

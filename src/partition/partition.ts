@@ -14,6 +14,7 @@ import { Log, type SegmentInfo } from '../log/log.ts'
 import type { OpenSegments } from '../log/open-segments.ts'
 import type { RecordBatch } from '../log/record-batch.ts'
 import type { Hold, RetentionPolicy } from '../log/retention.ts'
+import type { SealedFile } from '../log/sealed-file.ts'
 import { Append, type AppendListener } from './append.ts'
 import { type CommitQueue, GroupCommit, type Records } from './commit-queue.ts'
 
@@ -31,6 +32,8 @@ export interface Partition {
   readonly highWatermark: number
   readonly bytes: number
   readonly segments: SegmentInfo[]
+  /** The bytes of a sealed segment, all of them committed; null where there is none. Whoever asks closes it. */
+  openSegment(baseOffset: number): Promise<SealedFile | null>
   readonly epoch: number
   /**
    * The committed batch that holds the offset, when it is in memory (tail cache, or lately loaded).
@@ -221,6 +224,13 @@ export class LogPartition implements Partition {
 
   get segments(): SegmentInfo[] {
     return this.#data.segments()
+  }
+
+  async openSegment(baseOffset: number): Promise<SealedFile | null> {
+    const file = await this.#data.openSealed(baseOffset)
+    if (!file || file.nextOffset <= this.#highWatermark) return file
+    await file.close()
+    return null
   }
 
   get cursorLogBytes(): number {

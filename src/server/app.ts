@@ -20,6 +20,7 @@ import { publishRoutes } from './publish-routes.ts'
 import { pullRoutes } from './pull-routes.ts'
 import { readRoutes } from './read-routes.ts'
 import { RouteTable } from './route-table.ts'
+import { segmentRoutes } from './segment-routes.ts'
 import { subscriptionRoutes } from './subscription-routes.ts'
 import { topicRoutes } from './topic-routes.ts'
 import { Streams } from './websocket.ts'
@@ -103,6 +104,13 @@ export class Server {
     subscriptionRoutes(this.#app, host)
     pullRoutes(this.#app, host)
     readRoutes(this.#app, host, clock)
+    segmentRoutes(this.#app, {
+      host,
+      clock,
+      writeTimeoutMs: options.consumerWriteTimeoutMs,
+      served: (status) => metrics.segmentServed(status),
+      read: (bytes) => metrics.segmentRead(bytes),
+    })
     this.#events.routes(this.#app)
     opsRoutes(this.#app, { host, metrics, version: parts.version, isDraining })
   }

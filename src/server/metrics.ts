@@ -19,6 +19,9 @@ export interface ServerMetrics extends Metrics {
   published(code: string): void
   consumerJoined(): void
   consumerLeft(): void
+  /** A request for a segment's bytes was answered; so many of them were read. */
+  segmentServed(status: number): void
+  segmentRead(bytes: number): void
   /** A reader of server-sent events came, went. */
   readerJoined(): void
   readerLeft(): void
@@ -37,6 +40,8 @@ class Prometheus implements ServerMetrics {
   readonly #loop: IntervalHistogram
   readonly #published = new Map<string, number>()
   readonly #returned = new Map<string, number>()
+  readonly #segments = new Map<string, number>()
+  #segmentBytes = 0
   #records = 0
   #bytes = 0
   #delivered = 0
@@ -115,6 +120,14 @@ class Prometheus implements ServerMetrics {
     this.#published.set(code, (this.#published.get(code) ?? 0) + 1)
   }
 
+  segmentServed(status: number): void {
+    this.#segments.set(String(status), (this.#segments.get(String(status)) ?? 0) + 1)
+  }
+
+  segmentRead(bytes: number): void {
+    this.#segmentBytes += bytes
+  }
+
   consumerJoined(): void {
     this.#consumers++
   }
@@ -151,6 +164,8 @@ class Prometheus implements ServerMetrics {
   #counters(): void {
     this.#labelled('tidings_publish_requests_total', 'Publish requests answered, by result', 'code', this.#published)
     this.#labelled('tidings_returned_total', 'Deliveries that came back, by reason', 'reason', this.#returned)
+    this.#labelled('tidings_segment_requests_total', 'Requests for the bytes of a segment', 'status', this.#segments)
+    this.#counter('tidings_segment_bytes_total', 'Bytes of segments read for such requests', () => this.#segmentBytes)
     this.#counter('tidings_appended_messages_total', 'Messages written to partitions', () => this.#records)
     this.#counter('tidings_appended_bytes_total', 'Bytes written to partitions', () => this.#bytes)
     this.#counter('tidings_delivered_total', 'Messages handed to consumers', () => this.#delivered)

@@ -50,4 +50,28 @@ export const READING_OPERATIONS: Operations = {
     answers: { 200: ok('Oldest first', object({ segments: list(ref('Segment')) }, ['segments'])) },
     errors: ['invalid_argument', 'topic_not_found', 'partition_not_found'],
   },
+  [`GET ${PARTITION}/segments/{baseOffset}`]: {
+    summary: 'The bytes of a sealed segment',
+    tag: 'read',
+    description:
+      'As docs/FORMAT.md describes them. The ETag is strong, the SHA-256 of the bytes. To be kept for ever, except where the topic compacts (`Cache-Control: no-cache`). HEAD answers the headers alone.',
+    parameters: [
+      header('range', 'One range of bytes; anything else is answered whole'),
+      header('if-range', 'Answer the range only if the ETag is still this one'),
+      header('if-none-match', 'ETags of what is there already'),
+    ],
+    answers: {
+      200: { description: 'The whole segment', type: 'application/octet-stream' },
+      206: { description: 'The range', type: 'application/octet-stream' },
+      304: { description: 'Unchanged' },
+    },
+    errors: [
+      'invalid_argument',
+      'topic_not_found',
+      'partition_not_found',
+      'not_found',
+      'offset_out_of_range',
+      'overloaded',
+    ],
+  },
 }

@@ -1,8 +1,8 @@
 /**
- * Reading a partition without a subscription: messages by offset or time, and the list of segments.
+ * Reading a partition without a subscription: messages by offset or time.
  * An answer is bounded in messages and in bytes; `nextOffset` says where to go on.
  */
-import { checkName, DEFAULT_READ_COUNT, LIMITS, recordExpiresAt, TidingsError } from '@tidings/sdk/protocol'
+import { DEFAULT_READ_COUNT, LIMITS, recordExpiresAt, TidingsError } from '@tidings/sdk/protocol'
 import type { FastifyInstance } from 'fastify'
 import type { Clock } from '../base/clock.ts'
 import type { Host } from '../cluster/host.ts'
@@ -10,14 +10,10 @@ import type { RecordBatch } from '../log/record-batch.ts'
 import type { Partition } from '../partition/partition.ts'
 import { integerText, invalid, queryOf, timestampText } from './json-request.ts'
 import { messageJson } from './message-json.ts'
+import { type PartitionParams, partitionOf } from './partition-params.ts'
 
 /** Characters of one answer after which no further message is added. */
 const ANSWER_CHARS_MAX = 8 * 1_048_576
-
-interface PartitionParams {
-  topic: string
-  partition: string
-}
 
 export function readRoutes(app: FastifyInstance, host: Host, clock: Clock): void {
   const path = '/v1/topics/:topic/partitions/:partition'
@@ -31,26 +27,6 @@ export function readRoutes(app: FastifyInstance, host: Host, clock: Clock): void
     const answer = await read(request.params.topic, partition, start, limit, clock.now())
     return reply.type('application/json; charset=utf-8').send(answer)
   })
-
-  app.get<{ Params: PartitionParams }>(`${path}/segments`, async (request) => {
-    const partition = partitionOf(host, request.params)
-    queryOf(request.query, [])
-    return { segments: partition.segments }
-  })
-}
-
-function partitionOf(host: Host, params: PartitionParams): Partition {
-  const topic = host.topic(checkName('topic', params.topic))
-  const number = integerText('partition', params.partition, 0, 0xffff_ffff)
-  const partition = topic.partitions[number]
-  if (!partition) {
-    const count = topic.partitions.length
-    throw new TidingsError(
-      'partition_not_found',
-      `partition ${number}: topic ${topic.name} has ${count}, numbered from 0`,
-    )
-  }
-  return partition
 }
 
 async function startOf(partition: Partition, query: ReadonlyMap<string, string>): Promise<number> {

@@ -209,6 +209,10 @@ export class MemoryPartition implements Partition {
     return batch ? [batch] : []
   }
 
+  openSegment(): Promise<null> {
+    return Promise.resolve(null)
+  }
+
   offsetAt(timestamp: number): Promise<number> {
     const batch = this.#batches.find((one) => one.timestamp >= timestamp)
     return Promise.resolve(batch ? Math.max(batch.baseOffset, this.startOffset) : this.highWatermark)

@@ -38,7 +38,7 @@ const LAYERS: readonly { name: string; holds: RegExp }[] = [
 const MODULE_OWNERS: Readonly<Record<string, RegExp>> = {
   'node:fs': /^src\/(base\/node-disk|config|main)\.ts$/,
   'node:path': /^src\/(base\/node-disk|config|main)\.ts$/,
-  'node:crypto': /^src\/base\/clock\.ts$/,
+  'node:crypto': /^src\/base\/(clock|content-hash)\.ts$/,
   nanoid: /^src\/base\/clock\.ts$/,
   'node:zlib': /^src\/(log\/|cluster\/sqlite-coordinator\.ts$)/,
   'node:util': /^src\//,
