@@ -76,6 +76,18 @@ export const SUBSCRIPTION_OPERATIONS: Operations = {
     answers: { 200: ok('Moved, durably', ref('Subscription')) },
     errors: [...ON_SUBSCRIPTION, ...WITH_BODY],
   },
+  [`GET ${SUBSCRIPTION}/explain`]: {
+    summary: 'Why nothing is being delivered, or that it is',
+    tag: 'subscriptions',
+    answers: { 200: ok('The most important reason first', ref('SubscriptionExplanation')) },
+    errors: ON_SUBSCRIPTION,
+  },
+  [`GET ${SUBSCRIPTION}/messages/{id}/explain`]: {
+    summary: 'What became of a message, and why',
+    tag: 'subscriptions',
+    answers: { 200: ok('Its state', ref('MessageExplanation')) },
+    errors: [...ON_SUBSCRIPTION, 'partition_not_found', 'offset_out_of_range'],
+  },
   [`POST ${SUBSCRIPTION}/redrive`]: {
     summary: 'Move dead letters back (not in this release)',
     tag: 'subscriptions',

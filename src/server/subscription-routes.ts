@@ -1,10 +1,10 @@
 /** Subscriptions: create and change, list, look at, delete, seek. The host checks and decides; this is its JSON. */
-import { checkName } from '@tidings/sdk/protocol'
+import { checkName, parseMessageId } from '@tidings/sdk/protocol'
 import type { FastifyInstance } from 'fastify'
 import type { Host } from '../cluster/host.ts'
 import type { Subscription } from '../subscription/subscription.ts'
 import { checkPosition } from '../subscription/subscription-settings.ts'
-import { bodyFields, invalid, optionalInteger } from './json-request.ts'
+import { bodyFields, invalid, optionalInteger, queryOf } from './json-request.ts'
 
 export interface SubscriptionParams {
   topic: string
@@ -38,6 +38,16 @@ export function subscriptionRoutes(app: FastifyInstance, host: Host): void {
     const subscription = subscriptionOf(host, request.params)
     await subscription.seek(checkPosition('to', bodyFields(request.body, ['to']).get('to')))
     return subscriptionJson(subscription)
+  })
+
+  app.get<{ Params: SubscriptionParams }>(`${path}/explain`, async (request) => {
+    queryOf(request.query, [])
+    return subscriptionOf(host, request.params).explain()
+  })
+
+  app.get<{ Params: SubscriptionParams & { id: string } }>(`${path}/messages/:id/explain`, async (request) => {
+    queryOf(request.query, [])
+    return subscriptionOf(host, request.params).explainMessage(parseMessageId(request.params.id))
   })
 
   app.post<{ Params: SubscriptionParams }>(`${path}/redrive`, async (request) => {

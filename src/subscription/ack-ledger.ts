@@ -75,6 +75,10 @@ export class AckLedger implements Ledger {
     return this.#waiting.doomedCount
   }
 
+  get retryAt(): number {
+    return this.#waiting.wakeAt
+  }
+
   get ackedAhead(): number {
     return this.#next - this.floor - this.unsettled
   }

@@ -72,6 +72,12 @@ export class KeyLedger implements Ledger {
     return this.#book.doomed.size
   }
 
+  get retryAt(): number {
+    let at = Number.POSITIVE_INFINITY
+    for (const { notBefore } of this.#book.delayed) at = Math.min(at, notBefore)
+    return at
+  }
+
   /** Messages that are parked, and those that wait behind them. */
   get held(): number {
     return this.#book.held

@@ -80,6 +80,8 @@ export interface Ledger {
   readonly waiting: number
   /** Messages to give up on. */
   readonly doomedCount: number
+  /** No delay of a failed message ends before it; Infinity: there is none. */
+  readonly retryAt: number
   /** Messages at or past the floor that are acknowledged. */
   readonly ackedAhead: number
   /** When `advance` has something to do, at the earliest. */

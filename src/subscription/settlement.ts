@@ -169,7 +169,9 @@ export class Settlement implements Attachment {
     if (reason === undefined) return
     for (let offset = from; offset < to; offset++) {
       const standing = lane.ledger.describe(offset)
-      if (standing.state !== 'outstanding' || standing.holder !== this.#claimant.holder) continue
+      if (standing.state !== 'outstanding') continue
+      const { holder } = standing
+      if (holder !== this.#claimant.holder && holder.speaker !== this.#claimant.holder) continue
       this.#host.memory.explainFailure(lane.topic, lane.partition.number, offset, reason)
     }
   }

@@ -13,6 +13,9 @@ import type { Logger, Metrics } from '../base/telemetry.ts'
 import { Consumer, Pull, type Receiver } from './consumer.ts'
 import { DeliveryMemory } from './delivery-memory.ts'
 import { Dispatch, isOrdered } from './dispatch.ts'
+import { explain } from './explain.ts'
+import { explainMessage } from './explain-message.ts'
+import type { MessageExplanation, SubscriptionExplanation } from './explanation.ts'
 import { KeySlots } from './key-slots.ts'
 import { Lane, type LaneHost, type ServedPartition } from './lane.ts'
 import { Lanes } from './lanes.ts'
@@ -172,6 +175,15 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
 
   state(): SubscriptionState {
     return stateOf(this.#shown(), this.clock.now())
+  }
+
+  explain(): SubscriptionExplanation {
+    const { name, topic, clock } = this
+    return explain({ ...this.#shown(), name, topic, clock, pulls: this.#pulls })
+  }
+
+  explainMessage(id: MessageId): Promise<MessageExplanation> {
+    return explainMessage(this, id)
   }
 
   update(settings: SubscriptionSettings): void {

@@ -4,6 +4,7 @@
  */
 import type { MessageId, Position, SubscriptionSettings } from '@tidings/sdk/protocol'
 import type { RecordBatch } from '../log/record-batch.ts'
+import type { MessageExplanation, SubscriptionExplanation } from './explanation.ts'
 
 /** Records [from, to) of a batch, lying with one consumer from now on. */
 export interface Delivery {
@@ -108,6 +109,10 @@ export interface Subscription {
   /** Resolves when the new position is durable. What is outstanding is forgotten, consumers stay. */
   seek(to: Position): Promise<void>
   state(): SubscriptionState
+  /** Why nothing is delivered, or that it is. */
+  explain(): SubscriptionExplanation
+  /** What became of a message. Rejects with `partition_not_found`, `offset_out_of_range`. */
+  explainMessage(id: MessageId): Promise<MessageExplanation>
   /** Takes changed settings (all but type and start). */
   update(settings: SubscriptionSettings): void
   /** Ends all consumers; no effect leaves afterwards. */
