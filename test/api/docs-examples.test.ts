@@ -33,4 +33,4 @@ describe('the pages', () => {
 })
 
 /** Fewer would mean that they are not found any more. */
-const MANY = 3
+const MANY = 20

@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process'
 import { dirname } from 'node:path'
 import { ROOT } from './broker-process.ts'
 import { ensureProgram } from './debian-package.ts'
-import { type Example, isAsSaid } from './docs-page.ts'
+import { type Example, endsAsSaid } from './docs-page.ts'
 
 /** Where the pages say that the broker is. */
 const SHOWN = '127.0.0.1:7070'
@@ -42,7 +42,7 @@ export async function runExample(example: Example, broker: { port: number }): Pr
   const printed = output.replaceAll(`127.0.0.1:${broker.port}`, SHOWN).split(SEPARATOR)
   for (const [index, { code: commands, expected }] of example.steps.entries()) {
     const text = printed[index] ?? ''
-    if (expected !== null && !isAsSaid(expected, text)) {
+    if (expected !== null && !endsAsSaid(expected, text)) {
       throw new Error(
         `line ${example.line}\n${commands}\nis to print\n${expected}\nand printed\n${text}\n${complaints}`,
       )

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { examplesOf, isAsSaid } from '../../support/docs-page.ts'
+import { endsAsSaid, examplesOf } from '../../support/docs-page.ts'
 
 const page = (...lines: string[]): string => lines.join('\n')
 
@@ -80,7 +80,9 @@ describe('an output', () => {
     ['[1]', '[1', false],
     ['…', '', true],
     ['a.c', 'abc', false],
+    ['{"b":2}', '{"a":1}\n{"b":2}\n', true],
+    ['{"a":1}', '{"a":1}\n{"b":2}\n', false],
   ])('is as said or not: %j and %j', (expected, output, is) => {
-    expect(isAsSaid(expected, output)).toBe(is)
+    expect(endsAsSaid(expected, output)).toBe(is)
   })
 })
