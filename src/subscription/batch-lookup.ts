@@ -6,15 +6,15 @@ import { TidingsError } from '@tidings/sdk/protocol'
 import type { RecordBatch } from '../log/record-batch.ts'
 import type { Partition } from '../partition/partition.ts'
 
-/** Null: the message is not in the log any more. */
+/** Null: the message is not in the log any more: retention or compaction removed it. */
 export async function findBatch(partition: Partition, offset: number): Promise<RecordBatch | null> {
   if (offset < partition.startOffset) return null
   const cached = partition.cached(offset)
-  if (cached) return cached
+  if (cached) return cached.has(offset) ? cached : null
   try {
     const batches = await partition.load(offset)
     const batch = batches.find((one) => one.baseOffset <= offset && offset < one.nextOffset)
-    if (batch) return batch
+    if (batch) return batch.has(offset) ? batch : null
   } catch (error) {
     // Retention may have been faster.
     if (offset < partition.startOffset) return null

@@ -1,7 +1,7 @@
 /**
  * One subscription at work: its consumers, its pulls, its lanes (one per partition of its topic, or of
- * all topics that match its pattern), and the passes in which messages go from the one to the other. A runner without arithmetic: what may go out is the
- * ledger's decision, to whom is the dispatch's.
+ * all topics that match its pattern), and the passes in which messages go from the one to the other. A
+ * runner without arithmetic: what may go out is the ledger's decision, to whom is the dispatch's.
  *
  * Every event (an acknowledgement, a commit, a consumer that is ready) only wakes it; all that happened
  * in a turn of the event loop is answered by one synchronous pass. There is one timer, for the earliest
@@ -10,7 +10,7 @@
 import { type MessageId, type Position, type SubscriptionSettings, TidingsError } from '@tidings/sdk/protocol'
 import type { Clock, Timer } from '../base/clock.ts'
 import type { Logger, Metrics } from '../base/telemetry.ts'
-import { Consumer, Pull, type Receiver } from './consumer.ts'
+import { Consumer, type Receiver } from './consumer.ts'
 import { DeliveryMemory } from './delivery-memory.ts'
 import { Dispatch, isOrdered } from './dispatch.ts'
 import { explain } from './explain.ts'
@@ -21,6 +21,7 @@ import { Lane, type LaneHost, type ServedPartition } from './lane.ts'
 import { Lanes } from './lanes.ts'
 import type { LeaseHolder } from './ledger.ts'
 import { checkPosition, offsetOf, refuseOffsets, settledOffset } from './positions.ts'
+import { type PullHost, Pulls } from './pulls.ts'
 import { Settlement, type SettlementHost } from './settlement.ts'
 import type { Attachment, ConsumerPort, Delivery, Subscription, SubscriptionState } from './subscription.ts'
 import { type Shown, stateOf, sum } from './subscription-state.ts'
@@ -41,7 +42,7 @@ export interface SubscriptionOptions {
   logger: Logger
 }
 
-export class SubscriptionRunner implements Subscription, LaneHost, SettlementHost {
+export class SubscriptionRunner implements Subscription, LaneHost, SettlementHost, PullHost {
   readonly id: string
   readonly name: string
   readonly topic: string
@@ -60,9 +61,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   readonly #lanes = new Lanes()
   /** In order of arrival. */
   #consumers: Consumer[] = []
-  #pulls: Pull[] = []
-  /** With it lies what pulls were answered. */
-  readonly #pulledHolder: LeaseHolder = { outstanding: 0 }
+  readonly #pulls: Pulls
   #isAwake = false
   #timer: Timer | null = null
   #timerAt = Number.POSITIVE_INFINITY
@@ -77,6 +76,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     this.clock = options.clock
     this.metrics = options.metrics
     this.logger = options.logger
+    this.#pulls = new Pulls(this)
     this.pulled = this.#pulledAttachment()
     for (const served of options.partitions) this.addPartition(served)
   }
@@ -95,7 +95,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   /** The topic is gone, or no longer followed: what is outstanding of it is forgotten. */
   removeTopic(topic: string): void {
     for (const lane of this.#lanes.remove(topic)) {
-      for (const holder of [...this.#consumers, ...this.#pulls, this.#pulledHolder]) lane.ledger.detach(holder)
+      for (const holder of [...this.#consumers, ...this.#pulls.waiting, this.#pulls.holder]) lane.ledger.detach(holder)
       lane.close('deleted')
     }
     this.settled()
@@ -107,8 +107,8 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     const consumer = new Consumer(port)
     this.#consumers.push(consumer)
     // A connected consumer goes before pulls that still wait.
-    if (isOrdered(this.settings.type)) for (const pull of this.#pulls) this.#endPull(pull, this.#busy())
-    this.#consumersChanged()
+    if (isOrdered(this.settings.type)) this.#pulls.endAll(this.#busy())
+    this.receiversChanged()
     const isActive = (): boolean => !isOrdered(this.settings.type) || this.#consumers[0] === consumer
     return new Settlement(this, {
       holder: consumer,
@@ -130,22 +130,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     return new Promise((resolve, reject) => {
       this.#checkOpen()
       if (isOrdered(this.settings.type) && this.#consumers.length > 0) throw this.#busy()
-      if (signal?.aborted) return resolve([])
-      const abort = (): void => this.#endPull(pull, [])
-      const timer = this.clock.after(waitMs, () => {
-        pull.isHurried = true
-        this.#answerPulls()
-      })
-      const pull = new Pull(max, this.#newHeir(), (outcome) => {
-        timer.cancel()
-        signal?.removeEventListener('abort', abort)
-        if (outcome instanceof Error) reject(outcome)
-        else resolve(outcome)
-      })
-      signal?.addEventListener('abort', abort)
-      pull.isHurried = waitMs === 0
-      this.#pulls.push(pull)
-      this.#consumersChanged()
+      this.#pulls.add(max, waitMs, signal, resolve, reject)
     })
   }
 
@@ -179,7 +164,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
 
   explain(): SubscriptionExplanation {
     const { name, topic, clock } = this
-    return explain({ ...this.#shown(), name, topic, clock, pulls: this.#pulls })
+    return explain({ ...this.#shown(), name, topic, clock, pulls: this.#pulls.waiting })
   }
 
   explainMessage(id: MessageId): Promise<MessageExplanation> {
@@ -201,10 +186,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
       consumer.port.ended(why)
     }
     const gone = new TidingsError('subscription_not_found', `subscription ${this.name} was deleted`)
-    for (const pull of this.#pulls.splice(0)) {
-      this.#releasePulled(pull.deliveries)
-      pull.answer(why === 'deleted' ? gone : [])
-    }
+    this.#pulls.endAll(why === 'deleted' ? gone : [])
     const lanes = this.#lanes.all
     for (const lane of lanes) {
       // What was never handed over must not count as an attempt after the restart.
@@ -238,7 +220,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   }
 
   settled(): void {
-    this.#answerPulls()
+    this.#pulls.answer()
     this.wake()
   }
 
@@ -256,6 +238,35 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     })
   }
 
+  /** Why nothing can be written now. */
+  get stalled(): TidingsError | null {
+    return this.#lanes.awake.find((lane) => lane.cursor.stalled)?.cursor.stalled ?? null
+  }
+
+  /** Something may still come without anybody doing anything. */
+  get isBusy(): boolean {
+    return this.#isAwake || this.#lanes.awake.some((lane) => lane.isLoading)
+  }
+
+  /** Whoever may get messages is not the same as before. */
+  receiversChanged(): void {
+    if (!isOrdered(this.settings.type)) this.receivers = [...this.#consumers, ...this.#pulls.waiting]
+    else this.receivers = this.#consumers.length > 0 ? this.#consumers : this.#pulls.waiting
+    this.#assignSlots()
+    this.wake()
+  }
+
+  /** Whatever lies with it may go to others: handed over as an attempt, staged as if nothing had been. */
+  takeBack(holder: LeaseHolder): void {
+    let returned = 0
+    for (const lane of this.#lanes.awake) {
+      if (holder.outstanding === 0) break
+      returned += lane.ledger.detach(holder)
+      lane.cursor.touch('lazy')
+    }
+    if (returned > 0) this.metrics.returned('disconnected', returned)
+  }
+
   // --- within ---
 
   #pass(): void {
@@ -267,7 +278,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
       room -= lane.ledger.unsettled - before
       return isServed
     })
-    this.#answerPulls()
+    this.#pulls.answer()
     this.#arm(now)
   }
 
@@ -284,13 +295,6 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     })
   }
 
-  #consumersChanged(): void {
-    if (!isOrdered(this.settings.type)) this.receivers = [...this.#consumers, ...this.#pulls]
-    else this.receivers = this.#consumers.length > 0 ? this.#consumers : this.#pulls
-    this.#assignSlots()
-    this.wake()
-  }
-
   /** Keys belong to whoever can take messages: those of a paused consumer go to others. */
   #assignSlots(): void {
     if (this.settings.type !== 'key_shared') return
@@ -299,68 +303,19 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     if (this.slots.generation !== before) this.wake()
   }
 
-  /** With it lies what a pull is answered. Where keys have an order each pull is a consumer of its own. */
-  #newHeir(): LeaseHolder {
-    if (this.settings.type !== 'key_shared') return this.#pulledHolder
-    return { outstanding: 0, speaker: this.#pulledHolder }
-  }
-
   #detach(consumer: Consumer): void {
     if (!consumer.isAttached) return
     consumer.isAttached = false
     this.#consumers = this.#consumers.filter((other) => other !== consumer)
-    this.#takeBack(consumer)
-    this.#consumersChanged()
-  }
-
-  /** Whatever lies with it may go to others: handed over as an attempt, staged as if nothing had been. */
-  #takeBack(holder: LeaseHolder): void {
-    let returned = 0
-    for (const lane of this.#lanes.awake) {
-      if (holder.outstanding === 0) break
-      returned += lane.ledger.detach(holder)
-      lane.cursor.touch('lazy')
-    }
-    if (returned > 0) this.metrics.returned('disconnected', returned)
-  }
-
-  /** Answers the pulls that have what they can get now. */
-  #answerPulls(): void {
-    for (const pull of this.#pulls) {
-      if (pull.outstanding > 0) continue
-      const stalled = this.#lanes.awake.find((lane) => lane.cursor.stalled)?.cursor.stalled
-      if (pull.deliveries.length > 0) this.#endPull(pull, pull.deliveries)
-      else if (stalled) this.#endPull(pull, stalled)
-      else if (pull.isHurried && !this.#isAwake && !this.#lanes.awake.some((lane) => lane.isLoading))
-        this.#endPull(pull, [])
-    }
-  }
-
-  #endPull(pull: Pull, outcome: Delivery[] | Error): void {
-    if (!this.#pulls.includes(pull)) return
-    this.#pulls = this.#pulls.filter((other) => other !== pull)
-    this.#takeBack(pull)
-    const unanswered = outcome === pull.deliveries ? [] : pull.deliveries
-    this.#releasePulled(unanswered)
-    this.#consumersChanged()
-    pull.answer(outcome)
-    // Its messages may lie with its heir for long; that must not keep their batches in memory.
-    pull.deliveries = []
-  }
-
-  #releasePulled(deliveries: readonly Delivery[]): void {
-    for (const { topic, partition, from, to } of deliveries) {
-      const lane = this.laneOf({ topic, partition })
-      lane?.ledger.release(this.#pulledHolder, from, to)
-      lane?.cursor.touch('lazy')
-    }
+    this.takeBack(consumer)
+    this.receiversChanged()
   }
 
   #pulledAttachment(): Attachment {
     const isOpen = (): boolean => this.isOpen
     const isActive = (): boolean => this.#consumers.length === 0
     return new Settlement(this, {
-      holder: this.#pulledHolder,
+      holder: this.#pulls.holder,
       get isLive() {
         return isOpen()
       },
