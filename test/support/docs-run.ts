@@ -4,7 +4,9 @@
  * process ends with its example.
  */
 import { spawn } from 'node:child_process'
-import { dirname } from 'node:path'
+import { mkdtemp, rm, symlink } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { ROOT } from './broker-process.ts'
 import { ensureProgram } from './debian-package.ts'
 import { type Example, endsAsSaid } from './docs-page.ts'
@@ -58,7 +60,7 @@ function shellScript({ steps }: Example): string {
   return `set -euo pipefail\n${CURL}\n${parts.join(`\nprintf '${SEPARATOR}'\n`)}`
 }
 
-/** In the repository's root, as the pages say; with a curl at hand. */
+/** In a directory of its own, which has the checkout's packages; with a curl at hand. */
 async function run(
   command: string,
   args: readonly string[],
@@ -66,7 +68,9 @@ async function run(
 ): Promise<{ output: string; complaints: string; code: number | null }> {
   const curl = await ensureProgram('curl')
   const env = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:${dirname(curl)}` }
-  const child = spawn(command, args, { cwd: ROOT, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
+  const cwd = await mkdtemp(join(tmpdir(), 'tidings-docs-'))
+  await symlink(join(ROOT, 'node_modules'), join(cwd, 'node_modules'))
+  const child = spawn(command, args, { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
   const text = { stdout: '', stderr: '' }
   for (const name of ['stdout', 'stderr'] as const) {
     child[name].setEncoding('utf8').on('data', (chunk: string) => (text[name] += chunk))
@@ -80,5 +84,6 @@ async function run(
     child.once('error', reject).once('close', (status) => resolve(status))
   })
   clearTimeout(timer)
+  await rm(cwd, { recursive: true, force: true })
   return { output: text.stdout, complaints: text.stderr, code }
 }
