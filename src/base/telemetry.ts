@@ -27,6 +27,8 @@ export interface Metrics {
   returned(reason: 'nack' | 'expired' | 'disconnected' | 'released' | 'rejected', messages: number): void
   /** Messages whose dead letter is durable. */
   deadLettered(messages: number): void
+  /** Scheduled messages entered the log of their partition. */
+  fired(messages: number): void
 }
 
 export const nullMetrics: Metrics = {
@@ -36,4 +38,5 @@ export const nullMetrics: Metrics = {
   acknowledged: ignore,
   returned: ignore,
   deadLettered: ignore,
+  fired: ignore,
 }

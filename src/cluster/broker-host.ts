@@ -101,6 +101,7 @@ export class BrokerHost implements Host {
     const strangers = await this.#files.strangers(topics.map(({ id }) => id))
     if (strangers.length > 0) this.#logger.warn({ strangers }, 'partition directories that belong to no topic')
     this.#state = 'serving'
+    for (const { topic } of this.#hosted.values()) topic.start()
     this.#scheduleMaintenance()
   }
 
@@ -273,7 +274,9 @@ export class BrokerHost implements Host {
     if (created.created) return (await this.#host(created.topic, partitions)).topic
     // An earlier creation whose outcome was unknown has happened after all.
     await giveUp()
-    return (await this.#openTopic(created.topic, await this.#catalog.subscriptions(created.topic.id))).topic
+    const { topic } = await this.#openTopic(created.topic, await this.#catalog.subscriptions(created.topic.id))
+    topic.start()
+    return topic
   }
 
   async #updateTopic(hosted: Hosted, patch: unknown): Promise<void> {
@@ -316,8 +319,9 @@ export class BrokerHost implements Host {
 
   async #host(entry: CatalogTopic, partitions: LogPartition[]): Promise<Hosted> {
     const { random } = this.#options
-    const topic = new HostedTopic(entry, entry.settings, partitions, { clock: this.#clock, random })
-    await topic.recoverWindow()
+    const ports = { clock: this.#clock, random, environment: this.#environment }
+    const topic = new HostedTopic(entry, entry.settings, partitions, ports)
+    await topic.recover()
     const cursors: CursorStore[] = []
     for (const partition of partitions) cursors.push(await CursorStore.open(partition, this.#clock, this.#logger))
     const hosted: Hosted = { topic, cursors, subscriptions: new Map() }
@@ -329,6 +333,7 @@ export class BrokerHost implements Host {
     hosted.topic.changed(why)
     await Promise.all([...hosted.subscriptions.values()].map((subscription) => subscription.close(why)))
     for (const store of hosted.cursors) store.close()
+    await hosted.topic.close()
     await Promise.all(hosted.topic.partitions.map((partition) => partition.close()))
   }
 
@@ -351,6 +356,7 @@ export class BrokerHost implements Host {
         if (this.#state !== 'serving') return
         if (this.#hosted.has(topic.name)) await partition.maintain(() => cursors[i]!.ackedThrough)
       }
+      if (this.#hosted.has(topic.name)) await topic.maintain()
     }
   }
 }

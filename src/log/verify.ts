@@ -142,6 +142,8 @@ function troubleOf(
 }
 
 const PARTITION_NAME = /^(.+)-(\d+)$/
+/** The log of a topic's scheduled messages: no partition, so its number is 0 and the directory is the log. */
+const SCHEDULE_NAME = /^(.+)-(schedule)$/
 
 /**
  * Verifies every log below the data directory that belongs to a topic. `strangers` are directories
@@ -157,6 +159,11 @@ export async function verifyAll(
   for (const name of await namesIn(disk, partitionsDirectory)) {
     const [, topicId, number] = PARTITION_NAME.exec(name) ?? []
     const directory = `${partitionsDirectory}/${name}`
+    const [, scheduled, kind] = SCHEDULE_NAME.exec(name) ?? []
+    if (scheduled !== undefined && kind !== undefined && isKnown(scheduled, 0)) {
+      logs.push(await verifyLog(disk, directory, partitionTag(scheduled, 0, kind)))
+      continue
+    }
     if (topicId === undefined || !isKnown(topicId, Number(number))) {
       strangers.push(directory)
       continue

@@ -6,11 +6,20 @@ import { formatMessageId, type Receipt, TidingsError } from '@tidings/sdk/protoc
 import type { Records } from './commit-queue.ts'
 import type { FirstPublish } from './idempotency-window.ts'
 import type { LogPartition } from './partition.ts'
+import type { FirstSchedule } from './schedule-keys.ts'
+import type { LaterMessage } from './scheduler.ts'
 
 /** `timestamp` in milliseconds since the epoch. */
 export type PublishReceipt = Receipt & { timestamp: number }
-export type PublishDone = (error: TidingsError | null, receipt?: PublishReceipt) => void
-export type BatchDone = (error: TidingsError | null, receipts?: PublishReceipt[]) => void
+/** The message enters the log later; `deliverAt` in milliseconds since the epoch. */
+export interface ScheduledReceipt {
+  scheduled: { id: string; deliverAt: number }
+  duplicate?: true
+}
+/** What became of a publish. A repetition is answered with what became of the first, whichever it was. */
+export type PublishOutcome = PublishReceipt | ScheduledReceipt
+export type PublishDone = (error: TidingsError | null, outcome?: PublishOutcome) => void
+export type BatchDone = (error: TidingsError | null, outcomes?: PublishOutcome[]) => void
 
 /** The entries of one batch that go into one partition, as one append. */
 export class Part {
@@ -40,16 +49,42 @@ export class Part {
   }
 }
 
+/** Scheduled messages are stored in groups of about so many bytes, so that one of them can be read without megabytes. */
+const LATER_BYTES = 262_144
+
+/** Entries of one batch that are to be scheduled, as one append to the schedule log. */
+export class LaterPart {
+  readonly indexes: number[] = []
+  readonly keys: { key: string; position: number }[] = []
+  readonly messages: LaterMessage[] = []
+  #size = 0
+
+  get isFull(): boolean {
+    return this.#size >= LATER_BYTES
+  }
+
+  get size(): number {
+    return this.#size
+  }
+
+  add(index: number, message: LaterMessage, key: string | null): void {
+    if (key !== null) this.keys.push({ key, position: this.indexes.length })
+    this.indexes.push(index)
+    this.messages.push(message)
+    this.#size += message.bytes.length
+  }
+}
+
 /** Collects the receipts of a batch and answers once, when its last entry is settled. */
 export class BatchPublish {
-  readonly #receipts: (PublishReceipt | undefined)[]
+  readonly #receipts: (PublishOutcome | undefined)[]
   readonly #repeats: { index: number; earlier: number }[] = []
   readonly #done: BatchDone
   #open = 1
   #error: TidingsError | null = null
 
   constructor(count: number, done: BatchDone) {
-    this.#receipts = new Array<PublishReceipt | undefined>(count)
+    this.#receipts = new Array<PublishOutcome | undefined>(count)
     this.#done = done
   }
 
@@ -59,7 +94,7 @@ export class BatchPublish {
     this.settled()
   }
 
-  stored(index: number, receipt: PublishReceipt): void {
+  stored(index: number, receipt: PublishOutcome): void {
     this.#receipts[index] = receipt
   }
 
@@ -78,9 +113,9 @@ export class BatchPublish {
     }
   }
 
-  failed(part: Part, error: TidingsError): void {
-    const { number } = part.partition
-    this.#error ??= new TidingsError(error.code, `partition ${number}: ${error.message}`, { cause: error })
+  /** @param what names the part that failed */
+  failed(what: string, error: TidingsError): void {
+    this.#error ??= new TidingsError(error.code, `${what}: ${error.message}`, { cause: error })
     this.settled()
   }
 
@@ -91,7 +126,7 @@ export class BatchPublish {
       const first = this.#receipts[earlier]
       if (first) this.#receipts[index] = { ...first, duplicate: true }
     }
-    if (!this.#error) return this.#done(null, this.#receipts as PublishReceipt[])
+    if (!this.#error) return this.#done(null, this.#receipts as PublishOutcome[])
     const stored = this.#receipts.flatMap((receipt, index) => (receipt ? [index] : []))
     const detail = stored.length === 0 ? '' : ` (stored before that: ${describe(stored)})`
     this.#done(new TidingsError(this.#error.code, `${this.#error.message}${detail}`, { cause: this.#error }))
@@ -108,6 +143,14 @@ function describe(indexes: readonly number[]): string {
     i = end + 1
   }
   return `entries ${ranges.join(', ')}`
+}
+
+export function isScheduled(outcome: PublishOutcome): outcome is ScheduledReceipt {
+  return 'scheduled' in outcome
+}
+
+export function scheduledReceiptOf({ id, deliverAt }: FirstSchedule): ScheduledReceipt {
+  return { scheduled: { id: String(id), deliverAt } }
 }
 
 export function receiptOf(first: FirstPublish, duplicate: boolean): PublishReceipt {

@@ -9,6 +9,7 @@
  */
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Random } from '../base/clock.ts'
+import { KeyHash } from './key-hash.ts'
 
 export interface FirstPublish {
   partition: number
@@ -26,8 +27,7 @@ const WORD = 0x1_0000_0000
 export class IdempotencyWindow {
   windowMs: number
   readonly #limit: number
-  readonly #secret: Uint32Array
-  readonly #hash = new Uint32Array(4)
+  readonly #hash: KeyHash
   /** Oldest first; only the last one takes new keys. */
   #slices: Slice[] = []
   #count = 0
@@ -36,7 +36,7 @@ export class IdempotencyWindow {
   constructor(windowMs: number, limit: number, random: Random) {
     this.windowMs = windowMs
     this.#limit = limit
-    this.#secret = Uint32Array.from({ length: 4 }, () => random.uint32())
+    this.#hash = new KeyHash(random)
   }
 
   get size(): number {
@@ -46,9 +46,9 @@ export class IdempotencyWindow {
   /** The first publish with this key, if it is younger than the window. */
   find(key: Uint8Array, now: number): FirstPublish | null {
     this.#expire(now)
-    this.#hashOf(key)
+    const hash = this.#hash.of(key)
     for (let i = this.#slices.length - 1; i >= 0; i--) {
-      const found = this.#slices[i]!.find(this.#hash)
+      const found = this.#slices[i]!.find(hash)
       if (found && now - found.timestamp < this.windowMs) return found
     }
     return null
@@ -72,8 +72,7 @@ export class IdempotencyWindow {
       slice = new Slice(first.timestamp, this.windowMs)
       this.#slices.push(slice)
     }
-    this.#hashOf(key)
-    slice.add(this.#hash, first)
+    slice.add(this.#hash.of(key), first)
     this.#count += 1
   }
 
@@ -81,11 +80,6 @@ export class IdempotencyWindow {
     while (this.#slices.length > 0 && now - this.#slices[0]!.newest >= this.windowMs) {
       this.#count -= this.#slices.shift()!.count
     }
-  }
-
-  #hashOf(key: Uint8Array): void {
-    halfSipHash(key, this.#secret[0]!, this.#secret[1]!, this.#hash, 0)
-    halfSipHash(key, this.#secret[2]!, this.#secret[3]!, this.#hash, 2)
   }
 }
 
@@ -153,48 +147,4 @@ class Slice {
       if (old[at + 4] !== 0) this.#slots.set(old.subarray(at, at + SLOT_WORDS), this.#slotOf(old.subarray(at, at + 4)))
     }
   }
-}
-
-/** HalfSipHash-2-4 with 64 bits of output (Aumasson and Bernstein), into `out[at]` and `out[at + 1]`. */
-function halfSipHash(bytes: Uint8Array, k0: number, k1: number, out: Uint32Array, at: number): void {
-  let v0 = k0
-  let v1 = k1 ^ 0xee
-  let v2 = 0x6c796765 ^ k0
-  let v3 = 0x74656462 ^ k1
-  const round = (): void => {
-    v0 = (v0 + v1) | 0
-    v1 = rotate(v1, 5) ^ v0
-    v0 = rotate(v0, 16)
-    v2 = (v2 + v3) | 0
-    v3 = rotate(v3, 8) ^ v2
-    v0 = (v0 + v3) | 0
-    v3 = rotate(v3, 7) ^ v0
-    v2 = (v2 + v1) | 0
-    v1 = rotate(v1, 13) ^ v2
-    v2 = rotate(v2, 16)
-  }
-  const whole = bytes.length & ~3
-  let word = 0
-  for (let i = 0; i <= whole; i += 4) {
-    if (i < whole) {
-      word = bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24)
-    } else {
-      word = bytes.length << 24
-      for (let rest = whole; rest < bytes.length; rest++) word |= bytes[rest]! << ((rest - whole) * 8)
-    }
-    v3 ^= word
-    round()
-    round()
-    v0 ^= word
-  }
-  v2 ^= 0xee
-  for (let i = 0; i < 4; i++) round()
-  out[at] = v1 ^ v3
-  v1 ^= 0xdd
-  for (let i = 0; i < 4; i++) round()
-  out[at + 1] = v1 ^ v3
-}
-
-function rotate(value: number, by: number): number {
-  return (value << by) | (value >>> (32 - by))
 }

@@ -81,6 +81,8 @@ export interface PartitionEnvironment {
   leaderEpoch: number
   /** How soon subscription logs roll and are written anew; small where that is to happen often. */
   cursorLog?: { segmentBytes: number; growthBytes: number }
+  /** The same for the logs of scheduled messages. */
+  scheduleLog?: { segmentBytes: number; growthBytes: number }
 }
 
 export interface PartitionSettings {

@@ -2,8 +2,8 @@
  * A topic as this node serves it: its partitions, and the way of a publish into them. It decides
  * the partition, recognises repeated Idempotency-Keys, and answers each publish exactly once.
  *
- * Must stay true (D-IDEMP): one Idempotency-Key occupies one offset within the window, also while the
- * first publish is still under way: a repetition waits for the outcome of the first.
+ * Must stay true (D-IDEMP): one Idempotency-Key occupies one offset, or schedules one message, within the
+ * window, also while the first publish is still under way: a repetition waits for the outcome of the first.
  */
 import {
   encodeRecord,
@@ -12,29 +12,36 @@ import {
   TidingsError,
   type TopicSettings,
 } from '@tidings/sdk/protocol'
-import type { Clock, Random } from '../base/clock.ts'
+import type { Clock } from '../base/clock.ts'
 import { HAS_EXPIRY, HAS_IDEMPOTENCY_KEYS } from '../log/record-batch.ts'
-import type { AppendListener } from './append.ts'
-import { type BatchDone, BatchPublish, Part, type PublishDone, receiptOf } from './batch-publish.ts'
+import {
+  type BatchDone,
+  BatchPublish,
+  LaterPart,
+  Part,
+  type PublishDone,
+  type PublishOutcome,
+  receiptOf,
+  scheduledReceiptOf,
+} from './batch-publish.ts'
+import { isBrokerKey } from './broker-key.ts'
 import type { Records } from './commit-queue.ts'
 import { type FirstPublish, IdempotencyWindow } from './idempotency-window.ts'
 import type { LogPartition, Partition } from './partition.ts'
+import type { PublishInput } from './publish-input.ts'
+import { BatchPart, type PublishKeys, SinglePublish } from './publish-listener.ts'
+import type { Mark, Scheduled } from './schedule.ts'
+import type { FiringTarget, Route } from './schedule-firing.ts'
+import { type TopicPorts, TopicSchedule } from './topic-schedule.ts'
 
-/** A message to publish, checked against LIMITS by whoever made it. */
-export interface PublishInput {
-  key: Uint8Array | null
-  value: Uint8Array
-  contentType: string
-  headers: readonly (readonly [string, string])[]
-  idempotencyKey: Uint8Array | null
-  /** Explicit partition, else null: by key, else by idempotency key, else spread. */
-  partition: number | null
-  ttlMs: number | null
-  /** The value was proven to be what its content type claims. */
-  valueChecked: boolean
-}
-
-export type { PublishDone, PublishReceipt } from './batch-publish.ts'
+export {
+  isScheduled,
+  type PublishDone,
+  type PublishOutcome,
+  type PublishReceipt,
+  type ScheduledReceipt,
+} from './batch-publish.ts'
+export type { PublishInput } from './publish-input.ts'
 
 export interface Topic {
   readonly id: string
@@ -42,8 +49,8 @@ export interface Topic {
   readonly settings: TopicSettings
   readonly partitions: readonly Partition[]
   /**
-   * Stores one message and calls `done` once: with the receipt when it is durable, or with the error.
-   * May call back synchronously.
+   * Stores one message, or schedules it, and calls `done` once: with the receipt when it is durable, or with
+   * the error. May call back synchronously.
    */
   publish(input: PublishInput, done: PublishDone): void
   /**
@@ -55,6 +62,12 @@ export interface Topic {
   check(input: PublishInput): void
   /** Calls the listener when the topic has gained partitions, and once when it ends. Answers how to stop it. */
   watch(listener: (change: TopicChange) => void): () => void
+  /** Messages that are scheduled and still to come. */
+  readonly scheduledCount: number
+  /** The scheduled messages after the mark, in order of due time. */
+  scheduled(after: Mark | null, limit: number): Scheduled[]
+  /** Resolves when it is cancelled for good; false when it is not there, or not any more. */
+  cancelScheduled(id: number): Promise<boolean>
 }
 
 /** `closing`: with the broker, which may serve the topic again after a restart. */
@@ -68,7 +81,7 @@ interface PendingKey {
   waiting: PublishDone[]
 }
 
-export class HostedTopic implements Topic {
+export class HostedTopic implements Topic, FiringTarget, PublishKeys {
   readonly id: string
   readonly name: string
   settings: TopicSettings
@@ -77,13 +90,14 @@ export class HostedTopic implements Topic {
   readonly #window: IdempotencyWindow
   readonly #pending: Map<string, PendingKey> = new Map()
   readonly #watchers: Set<(change: TopicChange) => void> = new Set()
+  readonly #schedule: TopicSchedule
   #nextSpread = 0
 
   constructor(
     identity: { id: string; name: string },
     settings: TopicSettings,
     partitions: LogPartition[],
-    ports: { clock: Clock; random: Random },
+    ports: TopicPorts,
   ) {
     this.id = identity.id
     this.name = identity.name
@@ -91,17 +105,38 @@ export class HostedTopic implements Topic {
     this.partitions = partitions
     this.#clock = ports.clock
     this.#window = new IdempotencyWindow(settings.deduplicationWindowMs, IDEMPOTENCY_KEYS_LIMIT, ports.random)
+    this.#schedule = new TopicSchedule(this, ports)
+  }
+
+  /** Reads what was published and scheduled before. Scheduled messages wait until `start`. */
+  async recover(): Promise<void> {
+    await this.#recoverWindow()
+    await this.#schedule.recover()
+  }
+
+  start(): void {
+    this.#schedule.start()
+  }
+
+  maintain(): Promise<void> {
+    return this.#schedule.maintain()
+  }
+
+  /** Ends what happens by itself; the partitions are closed by whoever opened them, after this. */
+  close(): Promise<void> {
+    return this.#schedule.close()
   }
 
   /** Fills the window from the log: what was stored, answered or not, must not be stored again. */
-  async recoverWindow(): Promise<void> {
+  async #recoverWindow(): Promise<void> {
     const since = this.#clock.now() - this.settings.deduplicationWindowMs
     for (const partition of this.partitions) {
       for await (const batch of partition.keyedSince(since)) {
         if (!(batch.attributes & HAS_IDEMPOTENCY_KEYS)) continue
         for (let offset = batch.baseOffset; offset < batch.nextOffset; offset++) {
           const key = recordIdempotencyKey(batch.bytes, batch.positionOf(offset))
-          if (key) this.#window.remember(key, { partition: partition.number, offset, timestamp: batch.timestamp })
+          if (!key || isBrokerKey(key)) continue
+          this.#window.remember(key, { partition: partition.number, offset, timestamp: batch.timestamp })
         }
       }
     }
@@ -123,6 +158,18 @@ export class HostedTopic implements Topic {
     for (const watcher of this.#watchers) watcher(change)
   }
 
+  get scheduledCount(): number {
+    return this.#schedule.size
+  }
+
+  scheduled(after: Mark | null, limit: number): Scheduled[] {
+    return this.#schedule.list(after, limit)
+  }
+
+  cancelScheduled(id: number): Promise<boolean> {
+    return this.#schedule.cancel(id)
+  }
+
   check(input: PublishInput): void {
     if (input.value.length > this.settings.maxMessageBytes) {
       throw new TidingsError(
@@ -141,57 +188,108 @@ export class HostedTopic implements Topic {
   publish(input: PublishInput, done: PublishDone): void {
     try {
       this.check(input)
-      const key = this.#keyOf(input)
-      if (key !== null) {
-        const known = this.#known(input, key, () => done)
-        if (known) return
-        this.#window.admit(this.#clock.now(), this.#pending.size + 1)
-      }
-      const partition = this.#choose(input)
-      const records = this.#encode(input)
-      partition.append(records, new SinglePublish(this, partition.number, input, key, done))
+      const isLater = this.#isLater(input)
+      if (isLater && !this.#schedule.isReady) return this.#schedule.ready(done, () => this.publish(input, done))
+      const key = this.#keyOf(input, isLater)
+      if (key !== null && this.#known(input, key, () => done)) return
+      if (isLater) this.#publishLater(input, key, done)
+      else this.#append(input, key, done)
       if (key !== null) this.#pending.set(key, { waiting: [] })
     } catch (error) {
       done(TidingsError.from(error))
     }
   }
 
+  #append(input: PublishInput, key: string | null, done: PublishDone): void {
+    if (key !== null) this.#window.admit(this.#clock.now(), this.#pending.size + 1)
+    const partition = this.choose(input)
+    partition.append(this.#encode(input), new SinglePublish(this, partition.number, input, key, done))
+  }
+
+  #publishLater(input: PublishInput, key: string | null, done: PublishDone): void {
+    const message = this.#schedule.encode(input)
+    this.#schedule.admit(1, key === null ? 0 : 1, message.bytes.length)
+    this.#schedule.add([message], (error, firsts) => {
+      const receipt = firsts ? scheduledReceiptOf(firsts[0]!) : null
+      if (key !== null) this.settleKey(key, receipt, error)
+      done(error, receipt ?? undefined)
+    })
+  }
+
   publishAll(inputs: readonly PublishInput[], done: BatchDone): void {
     try {
       for (const input of inputs) this.check(input)
+      if (!this.#schedule.isReady && inputs.some((input) => this.#isLater(input))) {
+        return this.#schedule.ready(done, () => this.publishAll(inputs, done))
+      }
       const batch = new BatchPublish(inputs.length, done)
-      const parts = this.#plan(inputs, batch)
-      const keys = parts.reduce((sum, part) => sum + part.keys.length, 0)
-      if (keys > 0) this.#window.admit(this.#clock.now(), this.#pending.size + keys)
-      for (const part of parts) part.partition.admit(part.size)
-      for (const part of parts) for (const { key } of part.keys) this.#pending.set(key, { waiting: [] })
-      batch.expect(parts.length)
+      const { parts, laterParts } = this.#plan(inputs, batch)
+      this.#admit(parts, laterParts)
+      for (const part of [...parts, ...laterParts]) {
+        for (const { key } of part.keys) this.#pending.set(key, { waiting: [] })
+      }
+      batch.expect(parts.length + laterParts.length)
       for (const part of parts) {
+        const listener = new BatchPart(this, part, batch)
         try {
-          part.partition.append(part.records(), new BatchPart(this, part, batch))
+          part.partition.append(part.records(), listener)
         } catch (error) {
-          this.settleKeys(part, null, TidingsError.from(error))
-          batch.failed(part, TidingsError.from(error))
+          listener.failed(TidingsError.from(error))
         }
       }
+      for (const part of laterParts) this.#scheduleAll(part, batch)
     } catch (error) {
       done(TidingsError.from(error))
     }
   }
 
+  /** Throws when any part of a batch would find no room; nothing of it is stored then. */
+  #admit(parts: readonly Part[], laterParts: readonly LaterPart[]): void {
+    const keys = parts.reduce((sum, part) => sum + part.keys.length, 0)
+    if (keys > 0) this.#window.admit(this.#clock.now(), this.#pending.size + keys)
+    for (const part of parts) part.partition.admit(part.size)
+    const total = (of: (part: LaterPart) => number): number => laterParts.reduce((sum, part) => sum + of(part), 0)
+    if (laterParts.length === 0) return
+    this.#schedule.admit(
+      total((part) => part.indexes.length),
+      total((part) => part.keys.length),
+      total((part) => part.size),
+    )
+  }
+
+  #scheduleAll(part: LaterPart, batch: BatchPublish): void {
+    const settle = (error: TidingsError | null, receipts: PublishOutcome[]): void => {
+      for (const { key, position } of part.keys) this.settleKey(key, receipts[position] ?? null, error)
+      receipts.forEach((receipt, i) => batch.stored(part.indexes[i]!, receipt))
+      if (error) batch.failed('scheduled messages', error)
+      else batch.settled()
+    }
+    try {
+      this.#schedule.add(part.messages, (error, firsts) => settle(error, firsts?.map(scheduledReceiptOf) ?? []))
+    } catch (error) {
+      settle(TidingsError.from(error), [])
+    }
+  }
+
   /** Sorts entries by partition; repetitions of a key become waiters on its first publish. */
-  #plan(inputs: readonly PublishInput[], batch: BatchPublish): Part[] {
+  #plan(inputs: readonly PublishInput[], batch: BatchPublish): { parts: Part[]; laterParts: LaterPart[] } {
     const parts = new Map<number, Part>()
+    const laterParts: LaterPart[] = []
     const first = new Map<string, number>()
     inputs.forEach((input, index) => {
-      const key = this.#keyOf(input)
+      const isLater = this.#isLater(input)
+      const key = this.#keyOf(input, isLater)
       if (key !== null) {
         const earlier = first.get(key)
         if (earlier !== undefined) return batch.repeats(index, earlier)
         if (this.#known(input, key, () => batch.receiver(index))) return
         first.set(key, index)
       }
-      const partition = this.#choose(input)
+      if (isLater) {
+        if (laterParts.at(-1)?.isFull !== false) laterParts.push(new LaterPart())
+        return laterParts.at(-1)!.add(index, this.#schedule.encode(input), key)
+      }
+      const partition = this.choose(input)
       let part = parts.get(partition.number)
       if (!part) {
         part = new Part(partition)
@@ -199,15 +297,20 @@ export class HostedTopic implements Topic {
       }
       part.add(index, this.#encode(input), key === null ? null : { key, idempotencyKey: input.idempotencyKey! })
     })
-    return [...parts.values()]
+    return { parts: [...parts.values()], laterParts }
   }
 
-  #keyOf(input: PublishInput): string | null {
-    if (input.idempotencyKey === null || this.settings.deduplicationWindowMs === 0) return null
+  #isLater({ deliverAt }: PublishInput): boolean {
+    return typeof deliverAt === 'number' && deliverAt > this.#clock.now()
+  }
+
+  /** A scheduled message is known by its key for as long as it is pending, however short the window. */
+  #keyOf(input: PublishInput, isLater: boolean): string | null {
+    if (input.idempotencyKey === null || (this.settings.deduplicationWindowMs === 0 && !isLater)) return null
     return Buffer.from(input.idempotencyKey).toString('latin1')
   }
 
-  /** Answers a repeated key from the window, or lets it wait for the first publish. */
+  /** Answers a repeated key from what is remembered, or lets it wait for the first publish. */
   #known(input: PublishInput, key: string, receiver: () => PublishDone): boolean {
     const pending = this.#pending.get(key)
     if (pending) {
@@ -215,11 +318,16 @@ export class HostedTopic implements Topic {
       return true
     }
     const first = this.#window.find(input.idempotencyKey!, this.#clock.now())
-    if (first) receiver()(null, receiptOf(first, true))
-    return first !== null
+    if (first) {
+      receiver()(null, receiptOf(first, true))
+      return true
+    }
+    const scheduled = this.#schedule.known(input.idempotencyKey!)
+    if (scheduled) receiver()(null, { ...scheduledReceiptOf(scheduled), duplicate: true })
+    return Boolean(scheduled)
   }
 
-  #choose(input: PublishInput): LogPartition {
+  choose(input: Route): LogPartition {
     const count = this.partitions.length
     if (input.partition !== null) return this.partitions[input.partition]!
     if (count === 1) return this.partitions[0]!
@@ -235,79 +343,19 @@ export class HostedTopic implements Topic {
     return { bytes: encodeRecord({ ...input, expiresAt }), count: 1, attributes }
   }
 
-  /** A keyed publish has ended: remembers the key, or forgets it, and answers those that waited. */
-  settleKey(key: string, idempotencyKey: Uint8Array, first: FirstPublish | null, error: TidingsError | null): void {
+  /** A keyed publish has ended: answers those that waited for it. */
+  settleKey(key: string, outcome: PublishOutcome | null, error: TidingsError | null): void {
     const pending = this.#pending.get(key)
     this.#pending.delete(key)
-    if (first) this.#window.remember(idempotencyKey, first)
     for (const done of pending?.waiting ?? []) {
-      if (first) done(null, receiptOf(first, true))
+      if (outcome) done(null, { ...outcome, duplicate: true })
       else done(error)
     }
   }
 
-  settleKeys(part: Part, at: { baseOffset: number; timestamp: number } | null, error: TidingsError | null): void {
-    for (const { key, idempotencyKey, position } of part.keys) {
-      const first = at && {
-        partition: part.partition.number,
-        offset: at.baseOffset + position,
-        timestamp: at.timestamp,
-      }
-      this.settleKey(key, idempotencyKey, first, error)
-    }
-  }
-}
-
-/** One message under way. */
-class SinglePublish implements AppendListener {
-  readonly #topic: HostedTopic
-  readonly #partition: number
-  readonly #idempotencyKey: Uint8Array | null
-  readonly #key: string | null
-  readonly #done: PublishDone
-
-  constructor(topic: HostedTopic, partition: number, input: PublishInput, key: string | null, done: PublishDone) {
-    this.#topic = topic
-    this.#partition = partition
-    this.#idempotencyKey = input.idempotencyKey
-    this.#key = key
-    this.#done = done
-  }
-
-  committed(offset: number, timestamp: number): void {
-    const first = { partition: this.#partition, offset, timestamp }
-    if (this.#key !== null) this.#topic.settleKey(this.#key, this.#idempotencyKey!, first, null)
-    this.#done(null, receiptOf(first, false))
-  }
-
-  failed(error: TidingsError): void {
-    if (this.#key !== null) this.#topic.settleKey(this.#key, this.#idempotencyKey!, null, error)
-    this.#done(error)
-  }
-}
-
-class BatchPart implements AppendListener {
-  readonly #topic: HostedTopic
-  readonly #part: Part
-  readonly #batch: BatchPublish
-
-  constructor(topic: HostedTopic, part: Part, batch: BatchPublish) {
-    this.#topic = topic
-    this.#part = part
-    this.#batch = batch
-  }
-
-  committed(baseOffset: number, timestamp: number): void {
-    this.#topic.settleKeys(this.#part, { baseOffset, timestamp }, null)
-    const { number } = this.#part.partition
-    this.#part.indexes.forEach((index, i) => {
-      this.#batch.stored(index, receiptOf({ partition: number, offset: baseOffset + i, timestamp }, false))
-    })
-    this.#batch.settled()
-  }
-
-  failed(error: TidingsError): void {
-    this.#topic.settleKeys(this.#part, null, error)
-    this.#batch.failed(this.#part, error)
+  /** The same for one that is in the log now: its key is remembered. */
+  stored(key: string, idempotencyKey: Uint8Array, first: FirstPublish): void {
+    this.#window.remember(idempotencyKey, first)
+    this.settleKey(key, receiptOf(first, false), null)
   }
 }

@@ -21,6 +21,7 @@ import { pullRoutes } from './pull-routes.ts'
 import { readRoutes } from './read-routes.ts'
 import { RouteTable } from './route-table.ts'
 import { segmentRoutes } from './segment-routes.ts'
+import { scheduleRoutes } from './schedule-routes.ts'
 import { subscriptionRoutes } from './subscription-routes.ts'
 import { topicRoutes } from './topic-routes.ts'
 import { Streams } from './websocket.ts'
@@ -112,6 +113,7 @@ export class Server {
       read: (bytes) => metrics.segmentRead(bytes),
     })
     this.#events.routes(this.#app)
+    scheduleRoutes(this.#app, host)
     opsRoutes(this.#app, { host, metrics, version: parts.version, isDraining })
   }
 

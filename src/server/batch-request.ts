@@ -10,7 +10,7 @@ import { integerField } from '../base/field.ts'
 import type { PublishInput } from '../partition/topic.ts'
 import { invalid } from './json-request.ts'
 import { elementSpans, memberSpan, type Span } from './json-span.ts'
-import { checkHeaders, contentType, idempotencyKey, messageKey, TTL_MS_MAX } from './publish-request.ts'
+import { checkHeaders, contentType, delayed, dueAt, idempotencyKey, messageKey, TTL_MS_MAX } from './publish-request.ts'
 
 export interface BatchEntries {
   inputs: PublishInput[]
@@ -31,8 +31,8 @@ const ENTRY_KEYS = new Set([
   'ttlMs',
 ])
 
-/** `{"messages":[…]}`. Throws `invalid_argument`. */
-export function parseJsonBatch(body: Buffer): BatchEntries {
+/** `{"messages":[…]}`; `now` is the wall time that delays count from. Throws `invalid_argument`. */
+export function parseJsonBatch(body: Buffer, now: () => number): BatchEntries {
   const text = bodyText(body)
   const place = (index: number): string => `messages[${index}]`
   const document = parse(text, 'the body is not JSON')
@@ -45,11 +45,11 @@ export function parseJsonBatch(body: Buffer): BatchEntries {
   checkCount(messages.length)
   const list = memberSpan(text, 0, 'messages')
   const spans = list ? elementSpans(text, list.from) : []
-  return { place, inputs: messages.map((entry, i) => named(place, i, () => parseEntry(entry, text, spans[i]!))) }
+  return { place, inputs: messages.map((entry, i) => named(place, i, () => parseEntry(entry, text, spans[i]!, now))) }
 }
 
 /** One entry a line; lines of nothing but white space are passed over. Throws `invalid_argument`. */
-export function parseNdjsonBatch(body: Buffer): BatchEntries {
+export function parseNdjsonBatch(body: Buffer, now: () => number): BatchEntries {
   const text = bodyText(body)
   const inputs: PublishInput[] = []
   const lines: number[] = []
@@ -67,7 +67,7 @@ export function parseNdjsonBatch(body: Buffer): BatchEntries {
     inputs.push(
       named(place, lines.length - 1, () => {
         const entry = parse(entryText, 'not JSON')
-        return parseEntry(entry, entryText, { from: 0, to: entryText.length })
+        return parseEntry(entry, entryText, { from: 0, to: entryText.length }, now)
       }),
     )
   }
@@ -108,13 +108,10 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-function parseEntry(entry: unknown, text: string, span: Span): PublishInput {
+function parseEntry(entry: unknown, text: string, span: Span, now: () => number): PublishInput {
   if (!isObject(entry)) throw invalid('a message must be a JSON object')
   for (const name of Object.keys(entry)) {
     if (!ENTRY_KEYS.has(name)) throw invalid(`unknown key ${JSON.stringify(name.slice(0, 60))}`)
-  }
-  if (isGiven(entry, 'delayMs') || isGiven(entry, 'deliverAt')) {
-    throw invalid('"delayMs" and "deliverAt": scheduled messages are not in this release')
   }
   const type = isGiven(entry, 'contentType') ? contentType(stringOf(entry, 'contentType')) : 'application/json'
   return {
@@ -127,7 +124,17 @@ function parseEntry(entry: unknown, text: string, span: Span): PublishInput {
       : null,
     partition: isGiven(entry, 'partition') ? integerField('partition', entry['partition'], 0, 0xffff_ffff) : null,
     ttlMs: isGiven(entry, 'ttlMs') ? integerField('ttlMs', entry['ttlMs'], 1, TTL_MS_MAX) : null,
+    deliverAt: deliverAtOf(entry, now),
   }
+}
+
+function deliverAtOf(entry: Record<string, unknown>, now: () => number): number | null {
+  const isDelayed = isGiven(entry, 'delayMs')
+  if (!isGiven(entry, 'deliverAt')) {
+    return isDelayed ? delayed(integerField('delayMs', entry['delayMs'], 0, LIMITS.scheduleAheadMs), now) : null
+  }
+  if (isDelayed) throw invalid('give "delayMs" or "deliverAt", not both')
+  return dueAt('deliverAt', stringOf(entry, 'deliverAt'), now)
 }
 
 /** Everything but the value may be null, which is the same as left out. */

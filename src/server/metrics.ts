@@ -48,6 +48,7 @@ class Prometheus implements ServerMetrics {
   #redelivered = 0
   #acknowledged = 0
   #deadLettered = 0
+  #fired = 0
   #consumers = 0
   #readers = 0
   #connections = 0
@@ -55,6 +56,7 @@ class Prometheus implements ServerMetrics {
   readonly #backlog: Gauge<'topic' | 'subscription'>
   readonly #unacked: Gauge<'topic' | 'subscription'>
   readonly #topics: Gauge
+  readonly #scheduled: Gauge
   readonly #storedBytes: Gauge
 
   constructor() {
@@ -83,6 +85,11 @@ class Prometheus implements ServerMetrics {
       registers,
     })
     this.#topics = new Gauge({ name: 'tidings_topics', help: 'Topics', registers })
+    this.#scheduled = new Gauge({
+      name: 'tidings_scheduled_messages',
+      help: 'Scheduled messages that are still to come',
+      registers,
+    })
     this.#storedBytes = new Gauge({ name: 'tidings_stored_bytes', help: 'Bytes of all partitions', registers })
   }
 
@@ -114,6 +121,10 @@ class Prometheus implements ServerMetrics {
 
   deadLettered(messages: number): void {
     this.#deadLettered += messages
+  }
+
+  fired(messages: number): void {
+    this.#fired += messages
   }
 
   published(code: string): void {
@@ -172,6 +183,7 @@ class Prometheus implements ServerMetrics {
     this.#counter('tidings_redelivered_total', 'Of those, with an attempt above 1', () => this.#redelivered)
     this.#counter('tidings_acknowledged_total', 'Messages acknowledged', () => this.#acknowledged)
     this.#counter('tidings_dead_lettered_total', 'Messages given up on', () => this.#deadLettered)
+    this.#counter('tidings_scheduled_fired_total', 'Scheduled messages that were published when due', () => this.#fired)
   }
 
   #gauges(): void {
@@ -244,6 +256,7 @@ class Prometheus implements ServerMetrics {
     this.#topics.set(topics.length)
     let bytes = 0
     let named = 0
+    this.#scheduled.set(topics.reduce((sum, topic) => sum + topic.scheduledCount, 0))
     for (const topic of topics) {
       for (const partition of topic.partitions) bytes += partition.bytes
       for (const subscription of host.subscriptions(topic.name)) {

@@ -26,7 +26,7 @@ export const whole = (description: string, limits: object = { minimum: 0 }): Sch
 })
 export const text = (description: string, more: object = {}): Schema => ({ type: 'string', description, ...more })
 const flag = (description: string): Schema => ({ type: 'boolean', description })
-const orNull = (schema: Schema): Schema =>
+export const orNull = (schema: Schema): Schema =>
   '$ref' in schema ? { oneOf: [schema, { type: 'null' }] } : { ...schema, type: [schema['type'], 'null'] }
 
 const time = text('RFC 3339, UTC, milliseconds', { format: 'date-time' })
@@ -128,6 +128,8 @@ const receipt = {
   id: messageId,
   duplicate: flag('true when the Idempotency-Key was seen before; the position is the first one'),
 }
+
+const scheduled = object({ id: text('to cancel it by'), deliverAt: time }, ['id', 'deliverAt'])
 
 export const SCHEMAS: Readonly<Record<string, Schema>> = {
   Problem: object(
@@ -258,7 +260,9 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
     headers,
     partition: whole('an explicit partition'),
     idempotencyKey: text('stored once within the topic’s window', { maxLength: LIMITS.idempotencyKeyBytes }),
-    ttlMs: whole('not delivered after so long', { minimum: 1 }),
+    ttlMs: whole('not delivered after so long, from when it enters the log', { minimum: 1 }),
+    delayMs: whole('enters the log so much later', { minimum: 0, maximum: LIMITS.scheduleAheadMs }),
+    deliverAt: { ...time, description: 'enters the log then; not with a delay' },
   }),
   Receipt: object({ topic: text('name'), ...receipt, timestamp: time }, [
     'topic',
@@ -267,7 +271,14 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
     'id',
     'timestamp',
   ]),
-  BatchReceipt: object(receipt, ['partition', 'offset', 'id']),
+  Scheduled: scheduled,
+  ScheduledReceipt: object({ topic: text('name'), scheduled, duplicate: receipt.duplicate }, ['topic', 'scheduled']),
+  BatchReceipt: {
+    oneOf: [
+      object(receipt, ['partition', 'offset', 'id']),
+      object({ scheduled, duplicate: receipt.duplicate }, ['scheduled']),
+    ],
+  },
   BatchReceipts: object({ receipts: list(ref('BatchReceipt')) }, ['receipts']),
   CloudEvent: {
     ...object(

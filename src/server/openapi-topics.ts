@@ -2,13 +2,14 @@
 import {
   CLOUDEVENT_BATCH_CONTENT_TYPE,
   CLOUDEVENT_CONTENT_TYPE,
+  DEFAULT_READ_COUNT,
   type ErrorCode,
   HEADER,
   LIMITS,
   NDJSON_CONTENT_TYPE,
 } from '@tidings/sdk/protocol'
-import { header, json, type Operations, ok, TOPIC, WITH_BODY } from './openapi-operation.ts'
-import { list, object, ref } from './openapi-schemas.ts'
+import { header, json, type Operations, ok, query, TOPIC, WITH_BODY } from './openapi-operation.ts'
+import { list, object, orNull, ref, text } from './openapi-schemas.ts'
 
 const PUBLISH_ERRORS: ErrorCode[] = [
   'invalid_argument',
@@ -29,7 +30,16 @@ export const TOPIC_OPERATIONS: Operations = {
       header(HEADER.key, 'UTF-8; messages of one key share a partition and keep their order'),
       header(HEADER.partition, 'An explicit partition', { type: 'integer', minimum: 0 }),
       header(HEADER.idempotencyKey, 'Stored once, however often it is sent within the topic’s window'),
-      header(HEADER.ttlMs, 'Not delivered after so long', { type: 'integer', minimum: 1 }),
+      header(HEADER.ttlMs, 'Not delivered after so long, from when it enters the log', { type: 'integer', minimum: 1 }),
+      header(HEADER.delayMs, 'Enters the log so much later; the answer is a ScheduledReceipt', {
+        type: 'integer',
+        minimum: 0,
+        maximum: LIMITS.scheduleAheadMs,
+      }),
+      header(HEADER.deliverAt, 'Enters the log at that time (at once when it is past); not with a delay', {
+        type: 'string',
+        format: 'date-time',
+      }),
     ],
     body: {
       '*/*': { type: 'string', format: 'binary' },
@@ -37,7 +47,9 @@ export const TOPIC_OPERATIONS: Operations = {
       [CLOUDEVENT_BATCH_CONTENT_TYPE]: list(ref('CloudEvent')),
     },
     answers: {
-      200: ok('Durable; a list of events is answered as a batch', { oneOf: [ref('Receipt'), ref('BatchReceipts')] }),
+      200: ok('Durable; a list of events is answered as a batch', {
+        oneOf: [ref('Receipt'), ref('ScheduledReceipt'), ref('BatchReceipts')],
+      }),
     },
     errors: ['partition_not_found', ...PUBLISH_ERRORS],
   },
@@ -54,6 +66,35 @@ export const TOPIC_OPERATIONS: Operations = {
     },
     answers: { 200: ok('Durable, in the order of the request', ref('BatchReceipts')) },
     errors: ['unsupported_media_type', ...PUBLISH_ERRORS],
+  },
+  [`GET ${TOPIC}/scheduled`]: {
+    summary: 'List the scheduled messages of a topic',
+    tag: 'publish',
+    parameters: [
+      query('limit', 'At most so many', {
+        type: 'integer',
+        minimum: 1,
+        maximum: LIMITS.scheduledPageCount,
+        default: DEFAULT_READ_COUNT,
+      }),
+      query('cursor', 'The `nextCursor` of the page before'),
+    ],
+    answers: {
+      200: ok(
+        'In the order in which they are due',
+        object({ scheduled: list(ref('Scheduled')), nextCursor: orNull(text('of the next page')) }, [
+          'scheduled',
+          'nextCursor',
+        ]),
+      ),
+    },
+    errors: ['invalid_argument', 'topic_not_found'],
+  },
+  [`DELETE ${TOPIC}/scheduled/{id}`]: {
+    summary: 'Cancel a scheduled message; `not_found` when it has entered the log, or was cancelled',
+    tag: 'publish',
+    answers: { 204: null },
+    errors: ['invalid_argument', 'topic_not_found', 'not_found', 'overloaded', 'storage_full'],
   },
   'GET /v1/topics': {
     summary: 'List topics',

@@ -7,7 +7,7 @@ import { isUtf8 } from 'node:buffer'
 import type { IncomingHttpHeaders } from 'node:http'
 import { CLOUDEVENTS_PREFIX, HEADER, KEPT_HEADERS, LIMITS, MESSAGE_HEADER_PREFIX } from '@tidings/sdk/protocol'
 import type { PublishInput } from '../partition/topic.ts'
-import { integerText, invalid } from './json-request.ts'
+import { integerText, invalid, timestampText } from './json-request.ts'
 
 /** Longest time to live: a hundred years, which keeps every expiry a safe integer. */
 export const TTL_MS_MAX = 3_155_760_000_000
@@ -16,8 +16,11 @@ const DEFAULT_CONTENT_TYPE = 'application/octet-stream'
 const NO_VALUE = new Uint8Array(0)
 const NO_HEADERS: PublishInput['headers'] = []
 
-/** Everything but the value, which is still on its way. Throws `invalid_argument`. */
-export function parsePublishHeaders(headers: IncomingHttpHeaders): PublishInput {
+/**
+ * Everything but the value, which is still on its way; `now` (wall time) is asked for a delay alone. Throws
+ * `invalid_argument`.
+ */
+export function parsePublishHeaders(headers: IncomingHttpHeaders, now: () => number): PublishInput {
   const input: PublishInput = {
     key: null,
     value: NO_VALUE,
@@ -26,6 +29,7 @@ export function parsePublishHeaders(headers: IncomingHttpHeaders): PublishInput 
     idempotencyKey: null,
     partition: null,
     ttlMs: null,
+    deliverAt: null,
     valueChecked: false,
   }
   let kept: [string, string][] | undefined
@@ -39,7 +43,7 @@ export function parsePublishHeaders(headers: IncomingHttpHeaders): PublishInput 
           if (name.startsWith(MESSAGE_HEADER_PREFIX)) {
             kept ??= []
             kept.push([headerName(name), headerText(name, value)])
-          } else readTidingsHeader(input, name, value)
+          } else readTidingsHeader(input, name, value, now)
           continue
         }
         break
@@ -66,7 +70,7 @@ export function parsePublishHeaders(headers: IncomingHttpHeaders): PublishInput 
   return input
 }
 
-function readTidingsHeader(input: PublishInput, name: string, value: string): void {
+function readTidingsHeader(input: PublishInput, name: string, value: string, now: () => number): void {
   switch (name) {
     case HEADER.key:
       input.key = messageKey(headerBytes(name, value))
@@ -78,12 +82,32 @@ function readTidingsHeader(input: PublishInput, name: string, value: string): vo
       input.ttlMs = integerText(name, value, 1, TTL_MS_MAX)
       return
     case HEADER.delayMs:
+      schedule(input, name, delayed(integerText(name, value, 0, LIMITS.scheduleAheadMs), now))
+      return
     case HEADER.deliverAt:
-      throw invalid(`${name}: scheduled messages are not in this release`)
+      schedule(input, name, dueAt(name, value, now))
+      return
     default:
       // A misspelt header must not silently lose what it asked for.
       throw invalid(`unknown request header "${name}"`)
   }
+}
+
+function schedule(input: PublishInput, name: string, deliverAt: number): void {
+  if (input.deliverAt !== null) throw invalid(`${name}: give ${HEADER.delayMs} or ${HEADER.deliverAt}, not both`)
+  input.deliverAt = deliverAt
+}
+
+/** A time at which a message may be due: not more than ten years ahead. */
+export function dueAt(name: string, text: string, now: () => number): number {
+  const time = timestampText(name, text)
+  if (time - now() <= LIMITS.scheduleAheadMs) return time
+  throw invalid(`"${name}": a message can be scheduled for ${LIMITS.scheduleAheadMs} ms (ten years) ahead at most`)
+}
+
+/** When a message that is delayed from now on is due. */
+export function delayed(delayMs: number, now: () => number): number {
+  return Math.floor(now()) + delayMs
 }
 
 function isKept(name: string): boolean {

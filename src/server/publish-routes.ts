@@ -7,7 +7,6 @@
 import {
   CLOUDEVENT_BATCH_CONTENT_TYPE,
   checkName,
-  formatTimestamp,
   HEADER,
   LIMITS,
   NDJSON_CONTENT_TYPE,
@@ -20,13 +19,14 @@ import type { Clock } from '../base/clock.ts'
 import { InvariantError } from '../base/invariant.ts'
 import type { Logger } from '../base/telemetry.ts'
 import type { Host } from '../cluster/host.ts'
-import type { PublishInput, PublishReceipt, Topic } from '../partition/topic.ts'
+import type { PublishInput, Topic } from '../partition/topic.ts'
 import { atEntry, type BatchEntries, parseJsonBatch, parseNdjsonBatch } from './batch-request.ts'
 import { answerEarly, BodyReader } from './body.ts'
 import { eventMode, keyOfHeaders, parseEventBatch, readEvent } from './cloud-event-request.ts'
 import { checkOrigin } from './origin.ts'
 import { answerOf, errorOf, logInternal } from './problem.ts'
 import { parsePublishHeaders } from './publish-request.ts'
+import { receiptJson, receiptsJson } from './receipt-json.ts'
 
 export interface PublishParts {
   host: Host
@@ -65,9 +65,11 @@ export function publishRoutes(app: FastifyInstance, parts: PublishParts): void {
 class PublishEdge {
   readonly #parts: PublishParts
   readonly #bodies: BodyReader
+  readonly #now: () => number
 
   constructor(parts: PublishParts) {
     this.#parts = parts
+    this.#now = () => parts.clock.now()
     this.#bodies = new BodyReader(parts.maxHeldBytes)
   }
 
@@ -77,7 +79,7 @@ class PublishEdge {
       this.#admit(request)
       const name = request.params.topic
       const topic = this.#existing(name)
-      const input = parsePublishHeaders(request.raw.headers)
+      const input = parsePublishHeaders(request.raw.headers, this.#now)
       const mode = eventMode(input.contentType)
       if (mode === 'batched') refuseForBatch(input)
       if (mode !== null) return this.#events(request, reply, topic, mode === 'structured' ? input : null)
@@ -131,7 +133,7 @@ class PublishEdge {
       this.#bodies.read(request.raw, LIMITS.batchBytes, (error, body) => {
         if (error) return this.#fail(reply, error)
         try {
-          const entries = parse(body)
+          const entries = parse(body, this.#now)
           this.#withTopic(topic, name, reply, (ready) => this.#publishAll(ready, entries, reply))
         } catch (thrown) {
           this.#fail(reply, thrown)
@@ -143,9 +145,9 @@ class PublishEdge {
   }
 
   #publish(topic: Topic, input: PublishInput, reply: FastifyReply): void {
-    topic.publish(input, (error, receipt) => {
+    topic.publish(input, (error, outcome) => {
       if (error) return this.#fail(reply, error)
-      this.#answer(reply, receiptJson(topic.name, receipt!))
+      this.#answer(reply, receiptJson(topic.name, outcome!))
     })
   }
 
@@ -162,9 +164,9 @@ class PublishEdge {
       }
     }
     if (inputs.length === 0) return this.#answer(reply, '{"receipts":[]}')
-    topic.publishAll(inputs, (error, receipts) => {
+    topic.publishAll(inputs, (error, outcomes) => {
       if (error) return this.#fail(reply, error)
-      this.#answer(reply, receiptsJson(receipts!))
+      this.#answer(reply, receiptsJson(outcomes!))
     })
   }
 
@@ -230,15 +232,15 @@ function envelopeBytes(dataBytes: number): number {
 }
 
 /** Headers of a single publish say nothing that could hold for every event of a list. */
-function refuseForBatch({ key, partition, idempotencyKey, ttlMs }: PublishInput): void {
-  if (key === null && partition === null && idempotencyKey === null && ttlMs === null) return
+function refuseForBatch({ key, partition, idempotencyKey, ttlMs, deliverAt }: PublishInput): void {
+  if ([key, partition, idempotencyKey, ttlMs, deliverAt].every((one) => one === null)) return
   throw new TidingsError(
     'invalid_argument',
     'key, partition, idempotency key, time to live and delay are those of one message: with a list of events, use "partitionkey", or publish the events one by one',
   )
 }
 
-function batchParser(contentType: string | undefined): (body: Buffer) => BatchEntries {
+function batchParser(contentType: string | undefined): (body: Buffer, now: () => number) => BatchEntries {
   const mode = eventMode(contentType)
   if (mode === 'batched') return parseEventBatch
   if (mode === 'structured') {
@@ -258,26 +260,10 @@ function batchParser(contentType: string | undefined): (body: Buffer) => BatchEn
 function refuseScheduling(headers: FastifyRequest['headers']): void {
   for (const name of [HEADER.delayMs, HEADER.deliverAt]) {
     if (headers[name] !== undefined) {
-      throw new TidingsError('invalid_argument', `${name}: scheduled messages are not in this release`)
+      throw new TidingsError(
+        'invalid_argument',
+        `${name}: each message of a batch says itself when it is to be delivered`,
+      )
     }
   }
-}
-
-function receiptJson(topic: string, receipt: PublishReceipt): string {
-  const { partition, offset } = receipt
-  return (
-    `{"topic":"${topic}","partition":${partition},"offset":${offset},"id":"${partition}:${offset}",` +
-    `"timestamp":"${formatTimestamp(receipt.timestamp)}"${receipt.duplicate ? ',"duplicate":true' : ''}}`
-  )
-}
-
-function receiptsJson(receipts: readonly PublishReceipt[]): string {
-  let text = '{"receipts":['
-  for (let i = 0; i < receipts.length; i++) {
-    const { partition, offset, duplicate } = receipts[i]!
-    text +=
-      `${i === 0 ? '' : ','}{"partition":${partition},"offset":${offset},"id":"${partition}:${offset}"` +
-      `${duplicate ? ',"duplicate":true}' : '}'}`
-  }
-  return `${text}]}`
 }

@@ -3,7 +3,7 @@
  * what was never answered once more with the same Idempotency-Key. It tells the witness everything.
  */
 import type { TidingsError } from '@tidings/sdk/protocol'
-import type { PublishInput, Topic } from '../../src/partition/topic.ts'
+import type { PublishInput, PublishOutcome, PublishReceipt, Topic } from '../../src/partition/topic.ts'
 import type { SimRandom } from '../support/sim-random.ts'
 import type { Life } from './machine.ts'
 import type { Published } from './topic-witness.ts'
@@ -57,10 +57,7 @@ export class Publisher {
     const inputs = published.map((one) => this.#input(one, topic))
     for (const one of published) one.outcome = 'pending'
     const { generation } = witness
-    const settle = (
-      error: TidingsError | null,
-      receipts?: readonly { partition: number; offset: number; duplicate?: true }[],
-    ): void => {
+    const settle = (error: TidingsError | null, outcomes?: readonly PublishOutcome[]): void => {
       if (life.state === 'over' || witness.generation !== generation) return
       if (life.state === 'failed' && !error)
         throw this.#witness.violated('S-LATCH', 'a publish was answered after the disk had failed')
@@ -71,13 +68,13 @@ export class Publisher {
         return
       }
       published.forEach((one, i) => {
-        const { partition, offset, duplicate } = receipts![i]!
+        const { partition, offset, duplicate } = outcomes![i] as PublishReceipt
         this.#witness.count(duplicate ? 'publish duplicate' : 'publish ok')
         witness.stored(one, partition, offset, duplicate === true)
         this.#onStored(topic, one)
       })
     }
-    if (inputs.length === 1) topic.publish(inputs[0]!, (error, receipt) => settle(error, receipt && [receipt]))
+    if (inputs.length === 1) topic.publish(inputs[0]!, (error, outcome) => settle(error, outcome && [outcome]))
     else topic.publishAll(inputs, settle)
   }
 

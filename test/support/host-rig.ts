@@ -85,7 +85,9 @@ export class HostRig {
       valueChecked: true,
     }
     return new Promise((resolve, reject) => {
-      this.host.topic(topic).publish(input, (error, receipt) => (error ? reject(error) : resolve(receipt!)))
+      this.host
+        .topic(topic)
+        .publish(input, (error, receipt) => (error ? reject(error) : resolve(receipt as PublishReceipt)))
     })
   }
 

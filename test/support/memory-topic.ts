@@ -36,6 +36,14 @@ export class MemoryTopic implements Topic {
     return this.partitions[0]!
   }
 
+  readonly scheduledCount = 0
+  scheduled(): [] {
+    return []
+  }
+  cancelScheduled(): Promise<boolean> {
+    return Promise.resolve(false)
+  }
+
   watch(): () => void {
     return () => undefined
   }

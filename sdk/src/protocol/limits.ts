@@ -43,6 +43,11 @@ export const LIMITS = {
   reasonBytes: 1024,
   /** Longest ack deadline, delay or extension: 24 days, what a timer can hold. */
   delayMs: 2_147_483_647,
+  /** How far ahead a message may be scheduled: ten years. */
+  scheduleAheadMs: 315_576_000_000,
+  /** Scheduled messages of one topic that may be pending at once, and in one page of their list. */
+  scheduledCount: 4_000_000,
+  scheduledPageCount: 10_000,
 } as const
 
 export const DEFAULT_PREFETCH = 256

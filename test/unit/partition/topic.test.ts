@@ -26,8 +26,12 @@ async function open(disk: SimDisk, clock: SimClock, partitions: number, isNew: b
     hosted.push(await make(shared, 'topic', number, settings))
   }
   const random = new SimRandom(5)
-  const topic = new HostedTopic({ id: 'topic', name: 'orders' }, settings, hosted, { clock, random })
-  await topic.recoverWindow()
+  const topic = new HostedTopic({ id: 'topic', name: 'orders' }, settings, hosted, {
+    clock,
+    random,
+    environment: shared,
+  })
+  await topic.recover()
   return { disk, clock, shared, topic }
 }
 
@@ -50,13 +54,13 @@ function input(value: string, patch: { key?: string; idempotencyKey?: string; pa
 
 function publish(topic: HostedTopic, message: PublishInput): Promise<PublishReceipt> {
   return new Promise((resolve, reject) => {
-    topic.publish(message, (error, receipt) => (error ? reject(error) : resolve(receipt!)))
+    topic.publish(message, (error, receipt) => (error ? reject(error) : resolve(receipt as PublishReceipt)))
   })
 }
 
 function publishAll(topic: HostedTopic, messages: PublishInput[]): Promise<PublishReceipt[]> {
   return new Promise((resolve, reject) => {
-    topic.publishAll(messages, (error, receipts) => (error ? reject(error) : resolve(receipts!)))
+    topic.publishAll(messages, (error, receipts) => (error ? reject(error) : resolve(receipts as PublishReceipt[])))
   })
 }
 

@@ -1,7 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { parseJsonBatch, parseNdjsonBatch } from '../../../src/server/batch-request.ts'
-import { parsePublishHeaders } from '../../../src/server/publish-request.ts'
+import * as batchRequest from '../../../src/server/batch-request.ts'
+import * as publishRequest from '../../../src/server/publish-request.ts'
+
+const NOW = Date.UTC(2026, 0, 1)
+const now = (): number => NOW + 0.5
+const parsePublishHeaders = (headers: Parameters<typeof publishRequest.parsePublishHeaders>[0]) =>
+  publishRequest.parsePublishHeaders(headers, now)
+const parseJsonBatch = (body: Buffer) => batchRequest.parseJsonBatch(body, now)
+const parseNdjsonBatch = (body: Buffer) => batchRequest.parseNdjsonBatch(body, now)
 
 /** A header value as Node hands it out: the bytes as latin1. */
 const wire = (text: string): string => Buffer.from(text).toString('latin1')
@@ -26,6 +33,7 @@ describe('the headers of a publish', () => {
       idempotencyKey: null,
       partition: null,
       ttlMs: null,
+      deliverAt: null,
       valueChecked: false,
     })
   })
@@ -69,8 +77,10 @@ describe('the headers of a publish', () => {
     [{ 'tidings-partition': '' }, /whole number/],
     [{ 'tidings-ttl-ms': '0' }, /whole number from 1/],
     [{ 'tidings-ttl-ms': 'soon' }, /whole number/],
-    [{ 'tidings-delay-ms': '5' }, /not in this release/],
-    [{ 'tidings-deliver-at': '2030-01-01T00:00:00Z' }, /not in this release/],
+    [{ 'tidings-delay-ms': '-5' }, /whole number from 0/],
+    [{ 'tidings-delay-ms': '315576000001' }, /whole number from 0 to 315576000000/],
+    [{ 'tidings-deliver-at': 'tomorrow' }, /RFC 3339/],
+    [{ 'tidings-delay-ms': '5', 'tidings-deliver-at': '2030-01-01T00:00:00Z' }, /not both/],
     [{ 'tidings-partion': '5' }, /unknown request header "tidings-partion"/],
     [{ 'tidings-header-': '5' }, /no name/],
     [{ 'content-type': 'x'.repeat(256) }, /content type/],
@@ -122,8 +132,21 @@ describe('a batch', () => {
       idempotencyKey: Buffer.from('once'),
       partition: 2,
       ttlMs: 9,
+      deliverAt: null,
       valueChecked: false,
     })
+  })
+
+  it('say when they are to be delivered', () => {
+    const at = '2030-01-01T01:00:00.250+01:00'
+    const inputs = json(
+      `{"messages":[{"value":1,"delayMs":0},{"value":1,"delayMs":1500},{"value":1,"deliverAt":"${at}"}]}`,
+    )
+    expect(inputs).toMatchObject(
+      [NOW, NOW + 1500, Date.UTC(2030, 0, 1, 0, 0, 0, 250)].map((deliverAt) => ({ deliverAt })),
+    )
+    expect(parsePublishHeaders({ 'tidings-delay-ms': '1500' }).deliverAt).toBe(NOW + 1500)
+    expect(parsePublishHeaders({ 'tidings-deliver-at': at }).deliverAt).toBe(Date.UTC(2030, 0, 1, 0, 0, 0, 250))
   })
 
   it('takes null for what is left out', () => {
@@ -161,8 +184,11 @@ describe('a batch', () => {
     ['{"value":1,"headers":[]}', /"headers" must be an object/],
     ['{"value":1,"partition":-1}', /partition: expected a whole number/],
     ['{"value":1,"partition":1e999}', /partition: expected a whole number/],
-    ['{"value":1,"delayMs":5}', /not in this release/],
-    ['{"value":1,"deliverAt":"2030-01-01T00:00:00Z"}', /not in this release/],
+    ['{"value":1,"delayMs":-1}', /delayMs: expected a whole number/],
+    ['{"value":1,"delayMs":315576000001}', /delayMs: expected a whole number/],
+    ['{"value":1,"deliverAt":5}', /"deliverAt" must be a string/],
+    ['{"value":1,"deliverAt":"2030-02-30T00:00:00Z"}', /RFC 3339/],
+    ['{"value":1,"delayMs":5,"deliverAt":"2030-01-01T00:00:00Z"}', /not both/],
     ['{"value":1,"contentType":""}', /content type/],
     ['[]', /must be a JSON object/],
     ['null', /must be a JSON object/],

@@ -1,0 +1,34 @@
+/** What a publish is answered: where each message lies, or when it will come. JSON made by hand for the hottest path. */
+import { formatTimestamp } from '@tidings/sdk/protocol'
+import { isScheduled, type PublishOutcome, type ScheduledReceipt } from '../partition/topic.ts'
+
+export function receiptJson(topic: string, outcome: PublishOutcome): string {
+  if (isScheduled(outcome)) return `{"topic":"${topic}",${scheduledJson(outcome)}}`
+  const { partition, offset } = outcome
+  return (
+    `{"topic":"${topic}","partition":${partition},"offset":${offset},"id":"${partition}:${offset}",` +
+    `"timestamp":"${formatTimestamp(outcome.timestamp)}"${outcome.duplicate ? ',"duplicate":true' : ''}}`
+  )
+}
+
+export function receiptsJson(outcomes: readonly PublishOutcome[]): string {
+  let text = '{"receipts":['
+  for (let i = 0; i < outcomes.length; i++) {
+    const outcome = outcomes[i]!
+    text += i === 0 ? '' : ','
+    if (isScheduled(outcome)) {
+      text += `{${scheduledJson(outcome)}}`
+      continue
+    }
+    const { partition, offset, duplicate } = outcome
+    text +=
+      `{"partition":${partition},"offset":${offset},"id":"${partition}:${offset}"` +
+      `${duplicate ? ',"duplicate":true}' : '}'}`
+  }
+  return `${text}]}`
+}
+
+function scheduledJson({ scheduled, duplicate }: ScheduledReceipt): string {
+  const { id, deliverAt } = scheduled
+  return `"scheduled":{"id":"${id}","deliverAt":"${formatTimestamp(deliverAt)}"}${duplicate ? ',"duplicate":true' : ''}`
+}
