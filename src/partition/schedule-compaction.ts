@@ -100,7 +100,7 @@ export class ScheduleCompaction {
   }
 
   #copiesOf(batch: RecordBatch): Copy[] {
-    const { schedule, isKeyAlive } = this.#parts
+    const { schedule } = this.#parts
     const copies: Copy[] = []
     for (let offset = batch.baseOffset; offset < batch.nextOffset; offset++) {
       const record = decodeScheduleRecord(batch.bytes, batch.positionOf(offset))
@@ -111,7 +111,7 @@ export class ScheduleCompaction {
         continue
       }
       const key = record.kind === 'key' ? record.idempotencyKey : record.message.idempotencyKey
-      if (!key || schedule.has(id) || !isKeyAlive(record.scheduledAt)) continue
+      if (!key || schedule.has(id) || !this.#parts.isKeyAlive(record.scheduledAt)) continue
       copies.push({ id: null, bytes: encodeKey(id, record.deliverAt, record.scheduledAt, key) })
     }
     return copies

@@ -48,11 +48,11 @@ export class TopicSchedule {
   }
 
   /** Makes the log of scheduled messages, then goes on; or says why not. */
-  ready(done: (error: TidingsError) => void, goOn: () => void): void {
+  ready(refuse: (error: TidingsError) => void, goOn: () => void): void {
     this.#opening ??= this.#create().finally(() => {
       this.#opening = null
     })
-    this.#opening.then(goOn, (error: unknown) => done(TidingsError.from(error)))
+    this.#opening.then(goOn, (error: unknown) => refuse(TidingsError.from(error)))
   }
 
   get size(): number {

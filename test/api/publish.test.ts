@@ -108,8 +108,8 @@ describe('a publish', () => {
     [{ 'Tidings-Partition': 'x' }],
     [{ 'Tidings-Partition': '-1' }],
     [{ 'Tidings-Ttl-Ms': '-5' }],
-    [{ 'Tidings-Delay-Ms': '5' }],
-    [{ 'Tidings-Deliver-At': '2030-01-01T00:00:00Z' }],
+    [{ 'Tidings-Delay-Ms': '-5' }],
+    [{ 'Tidings-Deliver-At': 'tomorrow' }],
     [{ 'Idempotency-Key': 'x'.repeat(256) }],
     [{ 'Tidings-Unknown': '5' }],
   ])('is refused for the headers %j, and stores nothing', async (headers) => {
@@ -204,7 +204,7 @@ describe('a batch', () => {
   it.each([
     [{}, /messages\[2\]/, 400, 'invalid_argument'],
     [{ value: 1, partition: 9 }, /messages\[2\]/, 400, 'invalid_argument'],
-    [{ value: 1, delayMs: 5 }, /messages\[2\]/, 400, 'invalid_argument'],
+    [{ value: 1, delayMs: -5 }, /messages\[2\]/, 400, 'invalid_argument'],
     [{ value: 'x'.repeat(200) }, /messages\[2\]/, 413, 'message_too_large'],
   ])('is refused whole for the entry %j', async (entry, named, status, code) => {
     await call(broker, 'PUT', '/v1/topics/whole', { maxMessageBytes: 100 })

@@ -19,8 +19,8 @@ export interface Fate {
   value: string
   deliverAt: number
   key: string | null
-  /** `unknown`: no answer came before the crash. */
-  scheduling: 'unknown' | 'refused' | string
+  /** The id; `unknown`: no answer came before the crash; `refused`; `published`: at once, the time had come. */
+  scheduling: string
   cancelling: 'never' | 'unknown' | 'cancelled' | 'missed'
 }
 
