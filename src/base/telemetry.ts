@@ -24,6 +24,8 @@ export interface Metrics {
   appended(records: number, bytes: number): void
   delivered(messages: number, redelivered: number): void
   acknowledged(messages: number): void
+  /** Messages that a subscription's filter refused. */
+  filtered(messages: number): void
   returned(reason: 'nack' | 'expired' | 'disconnected' | 'released' | 'rejected', messages: number): void
   /** Messages whose dead letter is durable. */
   deadLettered(messages: number): void
@@ -36,6 +38,7 @@ export const nullMetrics: Metrics = {
   appended: ignore,
   delivered: ignore,
   acknowledged: ignore,
+  filtered: ignore,
   returned: ignore,
   deadLettered: ignore,
   fired: ignore,

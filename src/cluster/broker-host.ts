@@ -16,7 +16,7 @@ import { mergeTopicSettings } from '../partition/topic-settings.ts'
 import { CursorStore } from '../subscription/cursor-store.ts'
 import { deadLetterTopic } from '../subscription/dead-letter.ts'
 import type { Subscription } from '../subscription/subscription.ts'
-import { mergeSubscriptionSettings } from '../subscription/subscription-settings.ts'
+import { acceptSubscriptionSettings } from '../subscription/subscription-settings.ts'
 import type { TopicDirectory } from '../subscription/topic-directory.ts'
 import type { Catalog, CatalogSubscription, CatalogTopic } from './catalog.ts'
 import type { Host } from './host.ts'
@@ -169,7 +169,7 @@ export class BrokerHost implements Host {
   ): Promise<{ subscription: Subscription; created: boolean }> {
     checkName('subscription', name)
     const known = this.#hosted.get(checkName('topic', topic))?.subscriptions.get(name)
-    const { deadLetter } = mergeSubscriptionSettings(known?.settings ?? null, patch)
+    const { deadLetter } = acceptSubscriptionSettings(known?.settings ?? null, patch)
     const letters = deadLetter && deadLetterTopic(topic, name, deadLetter)
     await this.ensureTopic(topic)
     this.#mustServe()
@@ -178,7 +178,7 @@ export class BrokerHost implements Host {
       const hosted = this.#find(topic)
       const existing = hosted.subscriptions.get(name)
       if (!existing) return { subscription: await this.#subscriptions.create(hosted, name, patch), created: true }
-      const merge = (current: SubscriptionSettings): SubscriptionSettings => mergeSubscriptionSettings(current, patch)
+      const merge = (current: SubscriptionSettings): SubscriptionSettings => acceptSubscriptionSettings(current, patch)
       const { settings } = await this.#catalog.updateSubscription(hosted.topic.id, name, merge)
       existing.update(settings)
       return { subscription: existing, created: false }
@@ -190,7 +190,7 @@ export class BrokerHost implements Host {
     const hosted = this.#hosted.get(checkName('topic', topic))
     const existing = hosted?.subscriptions.get(name)
     if (existing) return existing
-    mergeSubscriptionSettings(null, patch)
+    acceptSubscriptionSettings(null, patch)
     await this.ensureTopic(topic)
     this.#mustServe()
     return this.#changes.run(topic, async () => {

@@ -49,6 +49,7 @@ class Prometheus implements ServerMetrics {
   #acknowledged = 0
   #deadLettered = 0
   #fired = 0
+  #filtered = 0
   #consumers = 0
   #readers = 0
   #connections = 0
@@ -113,6 +114,10 @@ class Prometheus implements ServerMetrics {
 
   acknowledged(messages: number): void {
     this.#acknowledged += messages
+  }
+
+  filtered(messages: number): void {
+    this.#filtered += messages
   }
 
   returned(reason: 'nack' | 'expired' | 'disconnected' | 'released' | 'rejected', messages: number): void {
@@ -184,6 +189,7 @@ class Prometheus implements ServerMetrics {
     this.#counter('tidings_acknowledged_total', 'Messages acknowledged', () => this.#acknowledged)
     this.#counter('tidings_dead_lettered_total', 'Messages given up on', () => this.#deadLettered)
     this.#counter('tidings_scheduled_fired_total', 'Scheduled messages that were published when due', () => this.#fired)
+    this.#counter('tidings_filtered_total', 'Messages that a filter kept from delivery', () => this.#filtered)
   }
 
   #gauges(): void {

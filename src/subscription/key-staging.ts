@@ -12,7 +12,6 @@ import type { Receiver } from './consumer.ts'
 import type { KeyLedger } from './key-ledger.ts'
 import { slotOf } from './key-slots.ts'
 import { ANYBODY } from './ready-keys.ts'
-import { mayPassOver, passedOver } from './screen.ts'
 import type { Staging, StagingLane } from './staging.ts'
 
 /** Messages that one pass looks at. */
@@ -48,7 +47,10 @@ export class KeyStaging implements Staging {
       const offset = run.from
       const batch = shelf.batchAt(offset)
       if (!batch || this.#isTired()) return false
-      if (!this.#isPassedOver(batch, offset)) {
+      // What was delivered before a restart is not screened here, but when it goes out again.
+      const fate = this.#screen(batch, offset, 2)
+      if (fate === 'stop') return false
+      if (fate === 'goes') {
         const key = recordKey(batch.bytes, batch.positionOf(offset))
         this.#ledger.learn(offset, key && textOf(batch, key), key ? slotOf(murmur2(key)) : -1)
       }
@@ -64,7 +66,9 @@ export class KeyStaging implements Staging {
       const { from } = message
       const batch = this.#lane.shelf.batchAt(from)
       if (!batch) return
-      if (this.#isPassedOver(batch, from)) continue
+      const fate = this.#screen(batch, from, message.attempts + 1)
+      if (fate === 'stop') return
+      if (fate === 'passed') continue
       this.#ledger.lease(receiver, message)
       this.#put(receiver, batch, from, message.attempts)
     }
@@ -78,7 +82,9 @@ export class KeyStaging implements Staging {
       const offset = ledger.next
       const batch = shelf.batchAt(offset)
       if (!batch || this.#isTired()) return
-      if (this.#isPassedOver(batch, offset)) continue
+      const fate = this.#screen(batch, offset, 1)
+      if (fate === 'stop') return
+      if (fate === 'passed') continue
       const bytes = recordKey(batch.bytes, batch.positionOf(offset))
       const key = bytes && textOf(batch, bytes)
       const queue = ledger.queueOf(key, bytes ? slotOf(murmur2(bytes)) : -1)
@@ -108,12 +114,16 @@ export class KeyStaging implements Staging {
     if (receiver.credit() <= 0) this.#open.delete(receiver)
   }
 
-  #isPassedOver(batch: RecordBatch, offset: number): boolean {
-    const { host, cursor } = this.#lane
-    if (!mayPassOver(batch) || !passedOver(batch, offset, host.clock.now())) return false
+  /** Skips the message if it is to be passed over. `stop`: this pass may not look at more. */
+  #screen(batch: RecordBatch, offset: number, attempt: number): 'goes' | 'passed' | 'stop' {
+    const { topic, host, cursor } = this.#lane
+    const { screen } = host
+    if (!screen.isNeeded(batch, attempt)) return 'goes'
+    if (screen.isExhausted) return 'stop'
+    if (screen.verdict(topic, batch, offset, attempt) === null) return 'goes'
     this.#ledger.skip(offset, offset + 1)
     cursor.touch('lazy')
-    return true
+    return 'passed'
   }
 
   /** Enough for one pass: the rest comes in the next. */

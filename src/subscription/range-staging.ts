@@ -3,9 +3,9 @@
  * subscriptions that know no keys. A decision over its lane's batches; `key-staging.ts` is the other one.
  */
 
+import type { RecordBatch } from '../log/record-batch.ts'
 import type { AckLedger } from './ack-ledger.ts'
 import type { Receiver } from './consumer.ts'
-import { mayPassOver, passedOver } from './screen.ts'
 import type { Staging, StagingLane } from './staging.ts'
 
 export class RangeStaging implements Staging {
@@ -31,32 +31,53 @@ export class RangeStaging implements Staging {
     }
   }
 
-  /** Leases [from, to) to the receiver, batch by batch; false when a batch must be read first. */
+  /** Leases [from, to) to the receiver, batch by batch; false when a batch must be read first, or the screen is exhausted. */
   #stage(receiver: Receiver, from: number, to: number, attempt: number): boolean {
-    const { shelf, host, cursor } = this.#lane
+    const { shelf, host } = this.#lane
     let at = from
     while (at < to && receiver.credit() > 0) {
       const batch = shelf.batchAt(at)
       if (!batch) return false
-      let end = Math.min(to, batch.nextOffset)
-      if (mayPassOver(batch)) {
-        const wall = host.clock.now()
-        let wanted = at
-        while (wanted < end && passedOver(batch, wanted, wall)) wanted++
-        if (wanted > at) {
-          this.#ledger.skip(at, wanted)
-          cursor.touch('lazy')
-          at = wanted
-          continue
-        }
-        while (wanted < end && !passedOver(batch, wanted, wall)) wanted++
-        end = wanted
-      }
-      end = Math.min(end, at + receiver.fits(batch.bytes.length / batch.count))
-      this.#ledger.lease(receiver, at, end)
-      this.#lane.put(receiver, batch, at, end, attempt)
+      const end = Math.min(to, batch.nextOffset, at + receiver.fits(batch.bytes.length / batch.count))
+      if (!host.screen.isNeeded(batch, attempt)) this.#lease(receiver, batch, at, end, attempt)
+      else if (!this.#screen(receiver, batch, at, end, attempt)) return false
       at = end
     }
     return true
+  }
+
+  /** Leases or skips every record of [from, to), in runs of one fate; false when it had to stop on the way. */
+  #screen(receiver: Receiver, batch: RecordBatch, from: number, to: number, attempt: number): boolean {
+    const { topic, host } = this.#lane
+    const { screen } = host
+    let start = from
+    let isPassed = false
+    const settle = (end: number): void => {
+      if (start === end) return
+      if (isPassed) this.#skip(start, end)
+      else this.#lease(receiver, batch, start, end, attempt)
+      start = end
+    }
+    for (let at = from; at < to; at++) {
+      if (screen.isExhausted) {
+        settle(at)
+        return false
+      }
+      const isNextPassed = screen.verdict(topic, batch, at, attempt) !== null
+      if (isNextPassed !== isPassed) settle(at)
+      isPassed = isNextPassed
+    }
+    settle(to)
+    return true
+  }
+
+  #lease(receiver: Receiver, batch: RecordBatch, from: number, to: number, attempt: number): void {
+    this.#ledger.lease(receiver, from, to)
+    this.#lane.put(receiver, batch, from, to, attempt)
+  }
+
+  #skip(from: number, to: number): void {
+    this.#ledger.skip(from, to)
+    this.#lane.cursor.touch('lazy')
   }
 }

@@ -9,6 +9,7 @@ import type { Receiver } from './consumer.ts'
 import type { Cursor } from './cursor.ts'
 import type { Dispatch } from './dispatch.ts'
 import type { KeySlots } from './key-slots.ts'
+import type { Screen } from './screen.ts'
 import type { Shelf } from './shelf.ts'
 
 /** What staging needs of the subscription. */
@@ -20,11 +21,13 @@ export interface StagingHost {
   readonly dispatch: Dispatch
   /** Whose the keys are, where keys have an order. */
   readonly slots: KeySlots<Receiver>
+  readonly screen: Screen
 }
 
 /** What staging needs of its lane. */
 export interface StagingLane {
   readonly host: StagingHost
+  readonly topic: string
   readonly partition: Partition
   readonly cursor: Cursor
   readonly shelf: Shelf

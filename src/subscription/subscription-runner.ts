@@ -22,6 +22,7 @@ import { Lanes } from './lanes.ts'
 import type { LeaseHolder } from './ledger.ts'
 import { checkPosition, offsetOf, refuseOffsets, settledOffset } from './positions.ts'
 import { type PullHost, Pulls } from './pulls.ts'
+import { Screen } from './screen.ts'
 import { Settlement, type SettlementHost } from './settlement.ts'
 import type { Attachment, ConsumerPort, Delivery, Subscription, SubscriptionState } from './subscription.ts'
 import { type Shown, stateOf, sum } from './subscription-state.ts'
@@ -54,6 +55,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   readonly dispatch = new Dispatch()
   readonly slots = new KeySlots<Receiver>()
   readonly memory = new DeliveryMemory()
+  readonly screen: Screen
   readonly pulled: Attachment
   settings: SubscriptionSettings
   receivers: readonly Receiver[] = []
@@ -77,6 +79,8 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     this.metrics = options.metrics
     this.logger = options.logger
     this.#pulls = new Pulls(this)
+    this.screen = new Screen(this)
+    this.screen.configure(this.settings.filter)
     this.pulled = this.#pulledAttachment()
     for (const served of options.partitions) this.addPartition(served)
   }
@@ -173,6 +177,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
 
   update(settings: SubscriptionSettings): void {
     this.settings = settings
+    this.screen.configure(settings.filter)
     for (const lane of this.#lanes.all) lane.configure(settings)
     this.wake()
   }
@@ -272,12 +277,17 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   #pass(): void {
     const now = this.clock.monotonic()
     let room = this.settings.maxUnacked - sum(this.#lanes.awake, (lane) => lane.ledger.unsettled)
+    const { screen } = this
+    screen.open()
     this.#lanes.round((lane) => {
       const before = lane.ledger.unsettled
+      const wasExhausted = screen.isExhausted
       const isServed = lane.serve(now, Math.max(0, room))
       room -= lane.ledger.unsettled - before
-      return isServed
+      // A lane that used up what a pass may look at has had its turn too.
+      return isServed || (screen.isExhausted && !wasExhausted)
     })
+    if (screen.close()) this.wake()
     this.#pulls.answer()
     this.#arm(now)
   }

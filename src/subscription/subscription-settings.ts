@@ -19,6 +19,7 @@ import {
   TidingsError,
 } from '@tidings/sdk/protocol'
 import { fieldsOf, integerField, invalidField, nullable, oneOfField } from '../base/field.ts'
+import { compileFilter } from './filter.ts'
 
 const KEYS = Object.keys(SUBSCRIPTION_DEFAULTS)
 const DEAD_LETTER_KEYS = Object.keys(DEAD_LETTER_DEFAULTS)
@@ -52,6 +53,13 @@ export function mergeSubscriptionSettings(current: SubscriptionSettings | null, 
   if (current) refuseChange(current, settings)
   // An equal start may be spelled in another way; what was kept first stays.
   return { ...settings, start: copyPosition(current ? current.start : settings.start) }
+}
+
+/** As `mergeSubscriptionSettings`, for what comes from a client: `filter_invalid` for a filter that does not compile. */
+export function acceptSubscriptionSettings(current: SubscriptionSettings | null, patch: unknown): SubscriptionSettings {
+  const settings = mergeSubscriptionSettings(current, patch)
+  if (settings.filter !== null && settings.filter !== current?.filter) compileFilter(settings.filter)
+  return settings
 }
 
 function mergeDeadLetter(base: DeadLetterSettings | null, patch: unknown): DeadLetterSettings {
@@ -172,7 +180,6 @@ function refuseUnsupported(fields: ReadonlyMap<string, unknown>): void {
   const refuse = (key: string, why: string): never => {
     throw new TidingsError('invalid_argument', `${key}: not in this release: ${why} is accepted`)
   }
-  if ((fields.get('filter') ?? null) !== null) refuse('filter', 'subscriptions get every message, so only null')
   if ((fields.get('expireAfterMs') ?? null) !== null)
     refuse('expireAfterMs', 'subscriptions do not expire yet, so only null')
 }

@@ -46,6 +46,8 @@ const MODULE_OWNERS: Readonly<Record<string, RegExp>> = {
   'node:http': /^src\/server\//,
   'node:stream': /^src\/server\//,
   'node:perf_hooks': /^src\/server\/metrics\.ts$/,
+  '@bufbuild/cel': /^src\/subscription\/filter(-[a-z]+)?\.ts$/,
+  '@bufbuild/re2': /^src\/subscription\/filter-functions\.ts$/,
   'better-sqlite3': /^src\/cluster\/sqlite-coordinator\.ts$/,
   fastify: /^src\/server\//,
   '@fastify/swagger': /^src\/server\//,
