@@ -104,7 +104,11 @@ const subscriptionSettings = {
       }),
     }),
   ),
-  filter: orNull(text('a CEL expression')),
+  filter: orNull(
+    text(
+      'a CEL expression over key, headers, contentType, topic, timestamp and value; what it does not give true for counts as acknowledged',
+    ),
+  ),
   dispatch: text('which consumer is next', { enum: DISPATCH_POLICIES, default: SUBSCRIPTION_DEFAULTS.dispatch }),
   expireAfterMs: orNull(whole('deleted after so long without a consumer')),
 }

@@ -14,12 +14,13 @@ import { wallTime } from './explain.ts'
 import type { MessageExplanation } from './explanation.ts'
 import type { Lane } from './lane.ts'
 import type { Failure, LeaseHolder, Standing } from './ledger.ts'
-import { passedOver } from './screen.ts'
+import type { Screen } from './screen.ts'
 
 export interface Witness {
   readonly isPattern: boolean
   readonly clock: Clock
   readonly memory: DeliveryMemory
+  readonly screen: Screen
   laneOf(id: MessageId): Lane | undefined
 }
 
@@ -104,14 +105,15 @@ function lastFailure(
   return { lastFailure: reason === null ? { kind } : { kind, reason } }
 }
 
-async function acknowledged({ clock, memory }: Witness, lane: Lane, offset: number): Promise<Findings> {
+async function acknowledged({ screen, memory }: Witness, lane: Lane, offset: number): Promise<Findings> {
   const deadLetter = memory.buriedAt(lane.topic, lane.partition.number, offset)
   if (deadLetter) {
     return { state: 'dead_lettered', deadLetter, reason: `It was given up on: see ${deadLetter.topic}.` }
   }
   const batch = await findBatch(lane.partition, offset)
-  const why = batch && passedOver(batch, offset, clock.now())
+  const why = batch && screen.explain(lane.topic, batch, offset)
   if (why === 'expired') return { state: 'expired', reason: 'Its time to live has passed.' }
+  if (why === 'filtered') return { state: 'filtered', reason: 'The filter, as it is now, does not let it pass.' }
   return { state: 'acked', reason: 'It was acknowledged.' }
 }
 

@@ -107,6 +107,8 @@ interface PublishOptions {
   bytes?: number
   /** Keys in turn; null for a message without. */
   keys?: readonly (string | null)[]
+  /** The JSON values by turn in this call, instead of `bytes`. */
+  json?: (turn: number) => unknown
 }
 
 export class MemoryPartition implements Partition {
@@ -152,13 +154,14 @@ export class MemoryPartition implements Partition {
   }
 
   publish(count: number, options: PublishOptions = {}): void {
-    const { each = count, expiresAt, timestamp = this.#clock.now(), bytes = 4, keys = [null] } = options
-    let turn = 0
+    const { each = count, expiresAt, timestamp = this.#clock.now(), bytes = 4, keys = [null], json } = options
+    let turn = -1
     for (let left = count; left > 0; left -= each) {
       const size = Math.min(each, left)
-      const records = Array.from({ length: size }, () =>
-        record(keys[turn++ % keys.length] ?? null, bytes, expiresAt ?? null),
-      )
+      const records = Array.from({ length: size }, () => {
+        const key = keys[++turn % keys.length] ?? null
+        return record(key, json ? json(turn) : bytes, expiresAt ?? null)
+      })
       const attributes = expiresAt === undefined ? 0 : HAS_EXPIRY
       this.#batches.push(batchOf(records, this.nextOffset, size, timestamp, attributes))
     }
@@ -250,11 +253,13 @@ export class MemoryPartition implements Partition {
   }
 }
 
-function record(key: string | null, bytes: number, expiresAt: number | null): Uint8Array {
+/** Of so many bytes, or with this JSON value. */
+function record(key: string | null, value: unknown, expiresAt: number | null): Uint8Array {
+  const isBytes = typeof value === 'number'
   return encodeRecord({
     key: key === null ? null : Buffer.from(key),
-    value: new Uint8Array(bytes),
-    contentType: 'application/octet-stream',
+    value: isBytes ? new Uint8Array(value) : Buffer.from(JSON.stringify(value)),
+    contentType: isBytes ? 'application/octet-stream' : 'application/json',
     headers: [],
     idempotencyKey: null,
     expiresAt,

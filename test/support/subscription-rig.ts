@@ -23,6 +23,7 @@ export class SubscriptionRig {
   readonly returned: Record<string, number> = {}
   /** The topics beside its own. */
   readonly directory: MemoryDirectory
+  filtered = 0
 
   private constructor(
     clock: SimClock,
@@ -39,6 +40,9 @@ export class SubscriptionRig {
       ...nullMetrics,
       returned: (reason, count) => {
         this.returned[reason] = (this.returned[reason] ?? 0) + count
+      },
+      filtered: (count) => {
+        this.filtered += count
       },
     }
     this.subscription = new SubscriptionRunner({
