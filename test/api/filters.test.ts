@@ -70,6 +70,10 @@ describe('a filter', () => {
     })
     const { json } = await call(broker, 'GET', subscriptionPath('counted'))
     expect(json).toMatchObject({ state: { backlog: 0, cursors: [{ ackedThrough: 10 }] } })
+    const why = async (id: string): Promise<unknown> =>
+      (await call(broker, 'GET', `${subscriptionPath('counted')}/messages/${id}/explain`)).json
+    expect(await why('0:3')).toMatchObject({ state: 'filtered' })
+    expect(await why('0:8')).toMatchObject({ state: 'acked' })
     const metrics = await (await fetch(`${broker.url}/metrics`)).text()
     expect(Number(/^tidings_filtered_total(?:\{[^}]*\})? (\d+)/m.exec(metrics)?.[1])).toBeGreaterThanOrEqual(8)
   })
