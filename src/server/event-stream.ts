@@ -79,6 +79,12 @@ export class EventStream {
     this.#sink.end()
   }
 
+  /** Ends the connection at once: what comes next cannot be sent. */
+  cut(): void {
+    this.closed()
+    this.#sink.destroy()
+  }
+
   /** The connection is gone. */
   closed(): void {
     this.#isOpen = false
@@ -91,8 +97,7 @@ export class EventStream {
     if (this.#writeTimer || this.hasRoom) return
     this.#writeTimer = this.#clock.after(this.#writeTimeoutMs, () => {
       this.#logger.warn({}, 'a reader of events does not read: closing its connection')
-      this.closed()
-      this.#sink.destroy()
+      this.cut()
     })
   }
 }

@@ -125,7 +125,9 @@ export class TopicEvents {
       if (!stream.hasRoom) continue
       const { standing, render } = stream
       if (last?.render !== render || !isSame(last.from, standing)) {
-        last = { from: standing, render, slice: sliceOf(source, standing, render) }
+        const slice = this.#slice(source, stream)
+        if (!slice) continue
+        last = { from: standing, render, slice }
       }
       const { slice } = last
       budget -= Math.max(READER_BYTES, slice.bytes.length)
@@ -135,6 +137,18 @@ export class TopicEvents {
     }
     this.#loaded = undefined
     if (this.#ready.size > 0) this.#wake()
+  }
+
+  /** One reader whose events cannot be made must not take the broker with it. */
+  #slice(source: EventSource, stream: EventStream): Slice | null {
+    try {
+      return sliceOf(source, stream.standing, stream.render)
+    } catch (error) {
+      this.#logger.error({ err: error, topic: this.topic.name }, 'events could not be made: closing the connection')
+      this.remove(stream)
+      stream.cut()
+      return null
+    }
   }
 
   #batchAt(partition: Partition, offset: number): RecordBatch | undefined {

@@ -186,6 +186,22 @@ describe('the readers of a topic', () => {
     expect(sink.parser.comments).toBe(3)
   })
 
+  it('are cut off alone when their events cannot be made', async () => {
+    const { sink } = join(null)
+    const render = (): string => {
+      throw new Error('unreadable')
+    }
+    const broken = new FakeSink()
+    const options = { render, standing: { offsets: [0, 0], turn: 0 }, writeTimeoutMs: WRITE_TIMEOUT_MS }
+    events.add(new EventStream(broken, clock, nullLogger, options))
+    topic.partitions[0]!.publish(1)
+    await quiet()
+    expect([broken.isDestroyed, sink.isDestroyed, idsOf(sink)]).toEqual([true, false, ['0:0']])
+    topic.partitions[0]!.publish(1)
+    await quiet()
+    expect(idsOf(sink)).toHaveLength(2)
+  })
+
   it('are ended together, and leave nothing behind', async () => {
     const { sink } = join(null)
     await quiet()
