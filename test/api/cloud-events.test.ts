@@ -83,6 +83,12 @@ describe('publishing a CloudEvent', () => {
     expect(messages[0]).toMatchObject({ key: 'bob', headers: { region: 'eu', 'ce-id': 'o-1' } })
   })
 
+  it('holds one back that is to be delayed', async () => {
+    const answer = await publish('delayed', ORDER, { 'tidings-delay-ms': '3600000' })
+    expect(answer.json).toEqual({ topic: 'delayed', scheduled: { id: '0', deliverAt: expect.stringMatching(/Z$/) } })
+    expect(await read('delayed')).toEqual([])
+  })
+
   it.each(['', '/batch'])('as a list answers with receipts: …/messages%s', async (path) => {
     const topic = `listed${path.length}`
     const answer = await publish(topic, [ORDER, { ...ORDER, id: 'o-2', data: undefined }], {}, path)
