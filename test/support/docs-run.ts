@@ -14,7 +14,6 @@ import { type Example, endsAsSaid } from './docs-page.ts'
 /** Where the pages say that the broker is. */
 const SHOWN = '127.0.0.1:7070'
 const EXAMPLE_TIMEOUT_MS = 30_000
-const ENDLESS_MS = 3000
 const SEPARATOR = '\u001e'
 
 /**
@@ -25,7 +24,7 @@ const CURL = `
 curl() {
   local options=(--silent --show-error --max-time 20) streams='' argument status=0
   for argument in "$@"; do [[ $argument == -N || $argument == --no-buffer ]] && streams=yes; done
-  [[ $streams ]] && options+=(--max-time 2)
+  [[ $streams ]] && options+=(--max-time 3)
   [[ $STRICT ]] && options+=(--fail-with-body)
   command curl "\${options[@]}" "$@" || status=$?
   [[ $streams && $status == 28 ]] && return 0
@@ -40,7 +39,9 @@ export async function runExample(example: Example, broker: { port: number }): Pr
     example.language === 'sh'
       ? ['-c', there(shellScript(example))]
       : ['--input-type=module', '-e', there(example.steps[0]!.code)]
-  const { output, complaints, code } = await run(command, args, example.isEndless)
+  const last = example.steps.at(-1)?.expected ?? ''
+  const isDone = (text: string): boolean => example.isEndless && endsAsSaid(there(last), text)
+  const { output, complaints, code } = await run(command, args, isDone)
   const printed = output.replaceAll(`127.0.0.1:${broker.port}`, SHOWN).split(SEPARATOR)
   for (const [index, { code: commands, expected }] of example.steps.entries()) {
     const text = printed[index] ?? ''
@@ -64,22 +65,25 @@ function shellScript({ steps }: Example): string {
 async function run(
   command: string,
   args: readonly string[],
-  isEndless: boolean,
+  isDone: (output: string) => boolean,
 ): Promise<{ output: string; complaints: string; code: number | null }> {
   const curl = await ensureProgram('curl')
   const env = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:${dirname(curl)}` }
   const cwd = await mkdtemp(join(tmpdir(), 'tidings-docs-'))
   await symlink(join(ROOT, 'node_modules'), join(cwd, 'node_modules'))
   const child = spawn(command, args, { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
-  const text = { stdout: '', stderr: '' }
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name].setEncoding('utf8').on('data', (chunk: string) => (text[name] += chunk))
-  }
   const end = (): void => {
     if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
       process.kill(-child.pid, 'SIGKILL')
   }
-  const timer = setTimeout(end, isEndless ? ENDLESS_MS : EXAMPLE_TIMEOUT_MS)
+  const text = { stdout: '', stderr: '' }
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name].setEncoding('utf8').on('data', (chunk: string) => {
+      text[name] += chunk
+      if (isDone(text.stdout)) end()
+    })
+  }
+  const timer = setTimeout(end, EXAMPLE_TIMEOUT_MS)
   const code = await new Promise<number | null>((resolve, reject) => {
     child.once('error', reject).once('close', (status) => resolve(status))
   })
