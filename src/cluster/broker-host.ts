@@ -20,6 +20,7 @@ import { acceptSubscriptionSettings } from '../subscription/subscription-setting
 import type { TopicDirectory } from '../subscription/topic-directory.ts'
 import type { Catalog, CatalogSubscription, CatalogTopic } from './catalog.ts'
 import type { Host } from './host.ts'
+import { forgetRedrives } from './redrive-cursors.ts'
 import { type Hosted, SubscriptionHost } from './subscription-host.ts'
 import { TopicFiles } from './topic-files.ts'
 import { type WhyRetained, whyRetained } from './why-retained.ts'
@@ -98,6 +99,8 @@ export class BrokerHost implements Host {
       }
     }
     await Promise.all(Array.from({ length: OPENING_AT_ONCE }, openSome))
+    const known = new Set(subscriptions.map(({ id }) => id))
+    forgetRedrives(this.#hosted.values(), (id) => !known.has(id))
     const strangers = await this.#files.strangers(topics.map(({ id }) => id))
     if (strangers.length > 0) this.#logger.warn({ strangers }, 'partition directories that belong to no topic')
     this.#state = 'serving'
@@ -146,6 +149,8 @@ export class BrokerHost implements Host {
       await this.#catalog.deleteTopic(name).catch(unlessGone)
       this.#hosted.delete(name)
       await this.#closeTopic(hosted, 'deleted')
+      const gone = new Set([...hosted.subscriptions.values()].map(({ id }) => id))
+      forgetRedrives(this.#hosted.values(), (id) => gone.has(id))
       await this.#bury(hosted.topic.id)
     })
   }
@@ -210,6 +215,7 @@ export class BrokerHost implements Host {
       hosted.subscriptions.delete(name)
       await subscription.close('deleted')
       for (const store of hosted.cursors) store.delete(subscription.id)
+      forgetRedrives(this.#hosted.values(), (id) => id === subscription.id)
     })
   }
 

@@ -16,7 +16,8 @@
  *   52  u32  offset span       next offset - base offset: the count, until a compaction removes records
  *   56  u64  producer id       0: none
  *   64  u16  producer epoch
- *   66  u16  attributes        bit 0 has idempotency keys, bit 1 some record expires, bit 2 records were removed
+ *   66  u16  attributes        bit 0 has idempotency keys, bit 1 some record expires, bit 2 records were removed,
+ *                            bit 3 some record is for one subscription only
  *   68  u32  sequence          the producer's, of the first record
  *   72  8 bytes: the segment's mark (format.ts); not for clients while the segment is written to
  *   80  body: the records
@@ -36,6 +37,7 @@ export const BATCH_BYTES_MAX = 128 * 1_048_576
 export const HAS_IDEMPOTENCY_KEYS = 1
 export const HAS_EXPIRY = 2
 export const HAS_REMOVALS = 4
+export const HAS_ADDRESSEE = 8
 
 /** What the broker stamps on a batch; the body and its CRC are the producer's. */
 export interface BatchStamp {

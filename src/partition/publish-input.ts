@@ -14,4 +14,6 @@ export interface PublishInput {
   deliverAt?: number | null
   /** The value was proven to be what its content type claims. */
   valueChecked: boolean
+  /** It has a header that says to which one subscription it goes: a redriven copy. */
+  isAddressed?: true
 }

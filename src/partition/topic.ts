@@ -13,7 +13,7 @@ import {
   type TopicSettings,
 } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
-import { HAS_EXPIRY, HAS_IDEMPOTENCY_KEYS } from '../log/record-batch.ts'
+import { HAS_ADDRESSEE, HAS_EXPIRY, HAS_IDEMPOTENCY_KEYS } from '../log/record-batch.ts'
 import {
   type BatchDone,
   BatchPublish,
@@ -339,7 +339,10 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys {
 
   #encode(input: PublishInput): Records {
     const expiresAt = input.ttlMs === null ? null : Math.floor(this.#clock.now()) + input.ttlMs
-    const attributes = (input.idempotencyKey ? HAS_IDEMPOTENCY_KEYS : 0) | (expiresAt === null ? 0 : HAS_EXPIRY)
+    const attributes =
+      (input.idempotencyKey ? HAS_IDEMPOTENCY_KEYS : 0) |
+      (expiresAt === null ? 0 : HAS_EXPIRY) |
+      (input.isAddressed ? HAS_ADDRESSEE : 0)
     return { bytes: encodeRecord({ ...input, expiresAt }), count: 1, attributes }
   }
 

@@ -107,7 +107,7 @@ class Slicer {
       at = Math.max(at, batch.baseOffset)
       const mayHide = mayPassOver(batch)
       for (; at < end && records > 0 && this.#text.length < limit; at++, records--) {
-        if (mayHide && passedOver(batch, at, this.#source.wall)) this.#isTold = false
+        if (mayHide && passedOver(batch, at, this.#source.wall, null)) this.#isTold = false
         else this.#tell(number, batch, at, others)
       }
       this.#offsets[number] = at

@@ -25,7 +25,7 @@ export const whole = (description: string, limits: object = { minimum: 0 }): Sch
   ...limits,
 })
 export const text = (description: string, more: object = {}): Schema => ({ type: 'string', description, ...more })
-const flag = (description: string): Schema => ({ type: 'boolean', description })
+export const flag = (description: string): Schema => ({ type: 'boolean', description })
 export const orNull = (schema: Schema): Schema =>
   '$ref' in schema ? { oneOf: [schema, { type: 'null' }] } : { ...schema, type: [schema['type'], 'null'] }
 

@@ -4,6 +4,7 @@ import {
   CLOUDEVENT_BINARY_MODE,
   CLOUDEVENT_CONTENT_TYPE,
   DEFAULT_PULL_COUNT,
+  DEFAULT_REDRIVE_COUNT,
   type ErrorCode,
   LIMITS,
 } from '@tidings/sdk/protocol'
@@ -17,7 +18,7 @@ import {
   TOPIC,
   WITH_BODY,
 } from './openapi-operation.ts'
-import { list, object, ref, type Schema, text, whole } from './openapi-schemas.ts'
+import { flag, list, object, ref, type Schema, text, whole } from './openapi-schemas.ts'
 
 const ON_SUBSCRIPTION: ErrorCode[] = ['invalid_argument', 'topic_not_found', 'subscription_not_found']
 
@@ -89,11 +90,23 @@ export const SUBSCRIPTION_OPERATIONS: Operations = {
     errors: [...ON_SUBSCRIPTION, 'partition_not_found', 'offset_out_of_range'],
   },
   [`POST ${SUBSCRIPTION}/redrive`]: {
-    summary: 'Move dead letters back (not in this release)',
+    summary: 'Move dead letters of this subscription back to it',
     tag: 'subscriptions',
-    body: json(object({ max: whole('at most so many', { minimum: 1 }) })),
-    answers: {},
-    errors: [...ON_SUBSCRIPTION, ...WITH_BODY],
+    description: 'They come again as first attempts, to nobody else. The oldest go first.',
+    body: json(
+      object({
+        max: whole('at most so many', { minimum: 1, default: DEFAULT_REDRIVE_COUNT }),
+        filter: text('a CEL expression over the dead letters', { maxLength: LIMITS.filterBytes }),
+        dryRun: flag('moves nothing, and counts in `matched`'),
+      }),
+    ),
+    answers: {
+      200: ok(
+        'Moved, durably',
+        object({ moved: whole('how many'), matched: whole('of a dry run: how many would be') }, ['moved']),
+      ),
+    },
+    errors: [...ON_SUBSCRIPTION, 'filter_invalid', 'overloaded', 'storage_full', ...WITH_BODY],
   },
   [`GET ${SUBSCRIPTION}/stream`]: {
     summary: 'Consume over a WebSocket',

@@ -5,7 +5,14 @@
  */
 import { isUtf8 } from 'node:buffer'
 import type { IncomingHttpHeaders } from 'node:http'
-import { CLOUDEVENTS_PREFIX, HEADER, KEPT_HEADERS, LIMITS, MESSAGE_HEADER_PREFIX } from '@tidings/sdk/protocol'
+import {
+  CLOUDEVENTS_PREFIX,
+  HEADER,
+  KEPT_HEADERS,
+  LIMITS,
+  MESSAGE_HEADER_PREFIX,
+  REDRIVEN_TO_HEADER,
+} from '@tidings/sdk/protocol'
 import type { PublishInput } from '../partition/topic.ts'
 import { integerText, invalid, timestampText } from './json-request.ts'
 
@@ -161,6 +168,7 @@ export function checkHeaders(headers: readonly (readonly [string, string])[]): v
   for (const [name, value] of headers) {
     const nameBytes = Buffer.byteLength(name)
     if (nameBytes === 0 || nameBytes > 255) throw invalid('a header name must have 1 to 255 bytes')
+    if (name === REDRIVEN_TO_HEADER) throw invalid(`the header "${name}" is the broker's own`)
     total += nameBytes + Buffer.byteLength(value)
   }
   if (total > LIMITS.headersBytes) {

@@ -1,10 +1,11 @@
 /** Subscriptions: create and change, list, look at, delete, seek. The host checks and decides; this is its JSON. */
-import { checkName, parseMessageId } from '@tidings/sdk/protocol'
+import { checkName, DEFAULT_REDRIVE_COUNT, parseMessageId } from '@tidings/sdk/protocol'
 import type { FastifyInstance } from 'fastify'
+import { booleanField, nullable } from '../base/field.ts'
 import type { Host } from '../cluster/host.ts'
 import type { Subscription } from '../subscription/subscription.ts'
-import { checkPosition } from '../subscription/subscription-settings.ts'
-import { bodyFields, invalid, optionalInteger, queryOf } from './json-request.ts'
+import { checkPosition, filterField } from '../subscription/subscription-settings.ts'
+import { bodyFields, optionalInteger, queryOf } from './json-request.ts'
 
 export interface SubscriptionParams {
   topic: string
@@ -51,9 +52,12 @@ export function subscriptionRoutes(app: FastifyInstance, host: Host): void {
   })
 
   app.post<{ Params: SubscriptionParams }>(`${path}/redrive`, async (request) => {
-    subscriptionOf(host, request.params)
-    optionalInteger(bodyFields(request.body, ['max']), 'max', 1, Number.MAX_SAFE_INTEGER)
-    throw invalid('redrive: dead-letter topics are not in this release')
+    const subscription = subscriptionOf(host, request.params)
+    const body = bodyFields(request.body, ['max', 'filter', 'dryRun'])
+    const max = optionalInteger(body, 'max', 1, Number.MAX_SAFE_INTEGER) ?? DEFAULT_REDRIVE_COUNT
+    const dryRun = body.get('dryRun') === undefined ? false : booleanField('dryRun', body.get('dryRun'))
+    const filter = nullable(body.get('filter') ?? null, (text) => filterField('filter', text))
+    return subscription.redrive({ max, filter, dryRun })
   })
 }
 

@@ -235,13 +235,16 @@ export class AckLedger implements Ledger {
   }
 
   revive(from: number, to: number): number {
-    const end = Math.min(to, this.#next)
+    const limit = Math.min(to, this.#next)
     let count = 0
-    for (let at = from; at < end; at++) {
-      if (!this.isAcknowledged(at)) continue
-      this.changes.pending(at, at + 1, 0, false, 0)
-      this.#waiting.add({ from: at, to: at + 1, attempts: 0, failed: false, notBefore: 0, failure: null })
-      count++
+    for (let at = from; at < limit; at++) {
+      let end = at
+      while (end < limit && this.isAcknowledged(end)) end++
+      if (end === at) continue
+      this.changes.pending(at, end, 0, false, 0)
+      this.#waiting.add({ from: at, to: end, attempts: 0, failed: false, notBefore: 0, failure: null })
+      count += end - at
+      at = end
     }
     return count
   }

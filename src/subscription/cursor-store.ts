@@ -94,7 +94,12 @@ export class CursorStore implements CursorLog {
   }
 
   get subscriptionIds(): string[] {
-    return [...this.#cursors.keys()]
+    return [...this.#cursors.keys()].filter((id) => !isInternalCursor(id))
+  }
+
+  /** Names of the broker's own cursors. */
+  get internalIds(): string[] {
+    return [...this.#cursors.keys()].filter(isInternalCursor)
   }
 
   /** Every subscription has durably acknowledged what is below; 0 when there is none. */
@@ -109,6 +114,11 @@ export class CursorStore implements CursorLog {
       if (!isInternalCursor(cursor.id) && (!hindmost || cursor.keptFloor < hindmost.keptFloor)) hindmost = cursor
     }
     return hindmost && { reader: hindmost.owner?.reader ?? null, offset: hindmost.keptFloor }
+  }
+
+  /** The cursor of that id, where there is one. */
+  find(id: string): Cursor | undefined {
+    return this.#cursors.get(id)
   }
 
   /** The subscription's cursor; without a record it begins at offset 0, so that nothing is passed over. */

@@ -9,6 +9,7 @@ import {
   formatMessageId,
   type MessageId,
   parseMessageId,
+  REDRIVEN_TO_HEADER,
   recordHeaders,
   recordKey,
   recordValueAt,
@@ -35,7 +36,8 @@ export interface Origin {
   subscription: string
 }
 
-const ADDED: readonly string[] = Object.values(DEAD_LETTER_HEADER)
+/** What is about one stay of a message, and not the message's own. */
+const ADDED: readonly string[] = [...Object.values(DEAD_LETTER_HEADER), REDRIVEN_TO_HEADER]
 const encoder = new TextEncoder()
 
 /**

@@ -227,8 +227,8 @@ export class DeadLetters {
       if (this.#isClosed) return
       const again: Letter[] = []
       left.forEach((letter, i) => {
-        const { partition, offset, id, duplicate } = receipts[i]!
-        if (duplicate && this.#host.isRedriven(place, partition, offset)) {
+        const { partition, offset, id } = receipts[i]!
+        if (this.#host.isRedriven(place, partition, offset)) {
           const idempotencyKey = Buffer.from(this.#key(letter.offset, `/${id}`))
           again.push({ ...letter, input: { ...letter.input, idempotencyKey } })
         } else this.#bury(letter.offset, place.topic.name, id)

@@ -17,6 +17,7 @@ import type { Failure, LeaseHolder, Standing } from './ledger.ts'
 import type { Screen } from './screen.ts'
 
 export interface Witness {
+  readonly name: string
   readonly isPattern: boolean
   readonly clock: Clock
   readonly memory: DeliveryMemory
@@ -114,6 +115,7 @@ async function acknowledged({ screen, memory }: Witness, lane: Lane, offset: num
   const why = batch && screen.explain(lane.topic, batch, offset)
   if (why === 'expired') return { state: 'expired', reason: 'Its time to live has passed.' }
   if (why === 'filtered') return { state: 'filtered', reason: 'The filter, as it is now, does not let it pass.' }
+  if (why === 'addressed') return { state: 'filtered', reason: 'It was redriven to another subscription.' }
   return { state: 'acked', reason: 'It was acknowledged.' }
 }
 

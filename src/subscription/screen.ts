@@ -7,24 +7,36 @@
  * in the filter's steps; when they are used up the pass ends and another goes on in a later turn of the event
  * loop.
  */
-import { recordExpiresAt } from '@tidings/sdk/protocol'
+import { REDRIVEN_TO_HEADER, recordExpiresAt, recordHeaders } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
 import type { Logger, Metrics } from '../base/telemetry.ts'
-import { HAS_EXPIRY, type RecordBatch } from '../log/record-batch.ts'
+import { HAS_ADDRESSEE, HAS_EXPIRY, type RecordBatch } from '../log/record-batch.ts'
 import { compileFilter, type Filter } from './filter.ts'
 
-/** Why a record is not delivered. */
-export type PassedOver = 'expired' | 'filtered'
+/** Why a record is not delivered. `addressed`: it was redriven to another subscription. */
+export type PassedOver = 'expired' | 'addressed' | 'filtered'
 
 /** Whether any record of the batch may have to be passed over: false spares the look at each. */
 export function mayPassOver(batch: RecordBatch): boolean {
-  return (batch.attributes & HAS_EXPIRY) !== 0
+  return (batch.attributes & (HAS_EXPIRY | HAS_ADDRESSEE)) !== 0
 }
 
-/** Null: it is to be delivered. `wall` is the time now, milliseconds since the epoch. */
-export function passedOver(batch: RecordBatch, offset: number, wall: number): 'expired' | null {
-  const expiresAt = recordExpiresAt(batch.bytes, batch.positionOf(offset))
-  return expiresAt !== null && expiresAt <= wall ? 'expired' : null
+/**
+ * Null: it is to be delivered to this subscription, or shown to a reader that has none. `wall` is the time
+ * now, milliseconds since the epoch.
+ */
+export function passedOver(
+  batch: RecordBatch,
+  offset: number,
+  wall: number,
+  subscription: string | null,
+): 'expired' | 'addressed' | null {
+  const at = batch.positionOf(offset)
+  const expiresAt = recordExpiresAt(batch.bytes, at)
+  if (expiresAt !== null && expiresAt <= wall) return 'expired'
+  if (subscription === null || (batch.attributes & HAS_ADDRESSEE) === 0) return null
+  const addressee = recordHeaders(batch.bytes, at).headers.find(([name]) => name === REDRIVEN_TO_HEADER)
+  return addressee === undefined || addressee[1] === subscription ? null : 'addressed'
 }
 
 /** Steps of the filter that one pass may take, and one evaluation more. */
@@ -90,8 +102,8 @@ export class Screen {
 
   /** Null: it is to be delivered. What was delivered before is not asked of the filter again. */
   verdict(topic: string, batch: RecordBatch, offset: number, attempt: number): PassedOver | null {
-    if (mayPassOver(batch) && passedOver(batch, offset, this.#host.clock.now())) return 'expired'
-    if (!this.#filter || attempt > 1) return null
+    const passed = this.#own(batch, offset)
+    if (passed || !this.#filter || attempt > 1) return passed
     const isAdmitted = this.#filter.admits(topic, batch, offset)
     this.#left -= this.#filter.steps
     if (isAdmitted) return null
@@ -101,7 +113,13 @@ export class Screen {
 
   /** As `verdict` without any effect: for whoever asks why a message was not delivered. */
   explain(topic: string, batch: RecordBatch, offset: number): PassedOver | null {
-    if (mayPassOver(batch) && passedOver(batch, offset, this.#host.clock.now())) return 'expired'
+    const passed = this.#own(batch, offset)
+    if (passed) return passed
     return this.#filter && !this.#filter.admits(topic, batch, offset) ? 'filtered' : null
+  }
+
+  /** What the record says by itself. */
+  #own(batch: RecordBatch, offset: number): PassedOver | null {
+    return mayPassOver(batch) ? passedOver(batch, offset, this.#host.clock.now(), this.#host.name) : null
   }
 }

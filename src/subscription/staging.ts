@@ -14,6 +14,7 @@ import type { Shelf } from './shelf.ts'
 
 /** What staging needs of the subscription. */
 export interface StagingHost {
+  readonly name: string
   readonly settings: SubscriptionSettings
   readonly clock: Clock
   /** Who may get messages now, in the order that the dispatch expects. */

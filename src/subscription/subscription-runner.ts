@@ -22,9 +22,18 @@ import { Lanes } from './lanes.ts'
 import type { LeaseHolder } from './ledger.ts'
 import { checkPosition, offsetOf, refuseOffsets, settledOffset } from './positions.ts'
 import { type PullHost, Pulls } from './pulls.ts'
+import { Redrive, type RedriveHost } from './redrive.ts'
 import { Screen } from './screen.ts'
 import { Settlement, type SettlementHost } from './settlement.ts'
-import type { Attachment, ConsumerPort, Delivery, Subscription, SubscriptionState } from './subscription.ts'
+import type {
+  Attachment,
+  ConsumerPort,
+  Delivery,
+  RedriveAnswer,
+  RedriveRequest,
+  Subscription,
+  SubscriptionState,
+} from './subscription.ts'
 import { type Shown, stateOf, sum } from './subscription-state.ts'
 import type { OpenTopic, TopicDirectory } from './topic-directory.ts'
 
@@ -43,7 +52,7 @@ export interface SubscriptionOptions {
   logger: Logger
 }
 
-export class SubscriptionRunner implements Subscription, LaneHost, SettlementHost, PullHost {
+export class SubscriptionRunner implements Subscription, LaneHost, SettlementHost, PullHost, RedriveHost {
   readonly id: string
   readonly name: string
   readonly topic: string
@@ -64,6 +73,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   /** In order of arrival. */
   #consumers: Consumer[] = []
   readonly #pulls: Pulls
+  readonly #redrive: Redrive
   #isAwake = false
   #timer: Timer | null = null
   #timerAt = Number.POSITIVE_INFINITY
@@ -81,6 +91,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     this.#pulls = new Pulls(this)
     this.screen = new Screen(this)
     this.screen.configure(this.settings.filter)
+    this.#redrive = new Redrive(this)
     this.pulled = this.#pulledAttachment()
     for (const served of options.partitions) this.addPartition(served)
   }
@@ -175,6 +186,11 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     return explainMessage(this, id)
   }
 
+  async redrive(request: RedriveRequest): Promise<RedriveAnswer> {
+    this.#checkOpen()
+    return this.#redrive.run(request)
+  }
+
   update(settings: SubscriptionSettings): void {
     this.settings = settings
     this.screen.configure(settings.filter)
@@ -215,8 +231,8 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     return this.#lanes.find(topic, partition)
   }
 
-  isRedriven(_place: OpenTopic, _partition: number, _offset: number): boolean {
-    return false
+  isRedriven(place: OpenTopic, partition: number, offset: number): boolean {
+    return this.#redrive.isMoved(place, partition, offset)
   }
 
   broke(receiver: Receiver, error: unknown): void {

@@ -82,7 +82,7 @@ function deadLetterTopic(value: unknown): string {
 }
 
 /** What the expression says is for whoever compiles it. */
-function filterField(path: string, value: unknown): string {
+export function filterField(path: string, value: unknown): string {
   if (typeof value !== 'string' || value.trim() === '') throw invalidField(path, 'a CEL expression, or null', value)
   if (Buffer.byteLength(value) <= LIMITS.filterBytes) return value
   throw new TidingsError('invalid_argument', `${path}: an expression may have ${LIMITS.filterBytes} bytes at most`)

@@ -91,6 +91,21 @@ export interface SubscriptionState {
   cursors: { topic?: string; partition: number; ackedThrough: number; ackedAhead: number }[]
 }
 
+export interface RedriveRequest {
+  /** At most so many. */
+  max: number
+  /** Moves nothing, and counts. */
+  dryRun: boolean
+  /** Only those dead letters that this CEL expression admits; null: all. */
+  filter: string | null
+}
+
+export interface RedriveAnswer {
+  moved: number
+  /** Of a dry run: how many would be. */
+  matched?: number
+}
+
 export interface Subscription {
   readonly id: string
   readonly name: string
@@ -113,6 +128,8 @@ export interface Subscription {
   explain(): SubscriptionExplanation
   /** What became of a message. Rejects with `partition_not_found`, `offset_out_of_range`. */
   explainMessage(id: MessageId): Promise<MessageExplanation>
+  /** Moves dead letters of this subscription back to it. Rejects with what stood in the way, and how many were moved. */
+  redrive(request: RedriveRequest): Promise<RedriveAnswer>
   /** Takes changed settings (all but type and start). */
   update(settings: SubscriptionSettings): void
   /** Ends all consumers; no effect leaves afterwards. */

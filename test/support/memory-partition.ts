@@ -5,7 +5,7 @@
  */
 import { encodeRecord, TidingsError } from '@tidings/sdk/protocol'
 import type { Clock } from '../../src/base/clock.ts'
-import { BATCH_HEADER_BYTES, HAS_EXPIRY, RecordBatch, stampBatch } from '../../src/log/record-batch.ts'
+import { BATCH_HEADER_BYTES, HAS_ADDRESSEE, HAS_EXPIRY, RecordBatch, stampBatch } from '../../src/log/record-batch.ts'
 import type { CommitEntry, CommitQueue, Urgency } from '../../src/partition/commit-queue.ts'
 import type { Partition } from '../../src/partition/partition.ts'
 import type { PublishInput } from '../../src/partition/topic.ts'
@@ -173,7 +173,9 @@ export class MemoryPartition implements Partition {
     const records = inputs.map(({ ttlMs, ...input }) => {
       return encodeRecord({ ...input, expiresAt: ttlMs === null ? null : this.#clock.now() + ttlMs })
     })
-    const attributes = inputs.some(({ ttlMs }) => ttlMs !== null) ? HAS_EXPIRY : 0
+    const attributes =
+      (inputs.some(({ ttlMs }) => ttlMs !== null) ? HAS_EXPIRY : 0) |
+      (inputs.some(({ isAddressed }) => isAddressed) ? HAS_ADDRESSEE : 0)
     this.#batches.push(batchOf(records, this.nextOffset, inputs.length, this.#clock.now(), attributes))
     this.#changed()
   }

@@ -31,6 +31,7 @@ export class SubscriptionRig {
     stores: CursorStore[],
     settings: SubscriptionSettings,
     logger: Logger,
+    name: string,
   ) {
     this.clock = clock
     this.partitions = partitions
@@ -46,8 +47,8 @@ export class SubscriptionRig {
       },
     }
     this.subscription = new SubscriptionRunner({
-      id: 'id',
-      name: 'billing',
+      id: name === 'billing' ? 'id' : name,
+      name,
       topic: 'orders',
       settings,
       partitions: partitions.map((partition, i) => ({ topic: 'orders', partition, cursors: stores[i]! })),
@@ -73,9 +74,10 @@ export class SubscriptionRig {
     partitions: MemoryPartition[],
     patch: Partial<SubscriptionSettings>,
     logger: Logger = nullLogger,
+    name = 'billing',
   ): Promise<SubscriptionRig> {
     const stores = await Promise.all(partitions.map((partition) => CursorStore.open(partition, clock, logger)))
-    return new SubscriptionRig(clock, partitions, stores, { ...SUBSCRIPTION_DEFAULTS, ...patch }, logger)
+    return new SubscriptionRig(clock, partitions, stores, { ...SUBSCRIPTION_DEFAULTS, ...patch }, logger, name)
   }
 
   get partition(): MemoryPartition {

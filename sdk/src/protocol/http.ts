@@ -29,6 +29,9 @@ export const DEAD_LETTER_HEADER = {
   reason: 'tidings-reason',
 } as const
 
+/** On a redriven copy: the one subscription that gets it. The broker's own; clients may not set it. */
+export const REDRIVEN_TO_HEADER = 'tidings-redriven-to'
+
 export const NDJSON_CONTENT_TYPE = 'application/x-ndjson'
 
 export const EVENT_STREAM_CONTENT_TYPE = 'text/event-stream'

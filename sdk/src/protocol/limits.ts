@@ -53,6 +53,7 @@ export const LIMITS = {
 export const DEFAULT_PREFETCH = 256
 export const DEFAULT_PULL_COUNT = 100
 export const DEFAULT_READ_COUNT = 100
+export const DEFAULT_REDRIVE_COUNT = 10_000
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._~-]{0,199}$/
 
