@@ -21,6 +21,7 @@ import type { TopicDirectory } from '../subscription/topic-directory.ts'
 import type { Catalog, CatalogSubscription, CatalogTopic } from './catalog.ts'
 import type { Host } from './host.ts'
 import { forgetRedrives } from './redrive-cursors.ts'
+import { type Expirable, SubscriptionExpiry } from './subscription-expiry.ts'
 import { type Hosted, SubscriptionHost } from './subscription-host.ts'
 import { TopicFiles } from './topic-files.ts'
 import { type WhyRetained, whyRetained } from './why-retained.ts'
@@ -47,6 +48,7 @@ export class BrokerHost implements Host {
   readonly #catalog: Catalog
   readonly #files: TopicFiles
   readonly #subscriptions: SubscriptionHost
+  readonly #expiry: SubscriptionExpiry
   readonly #clock: Clock
   readonly #logger: Logger
   readonly #hosted: Map<string, Hosted> = new Map()
@@ -76,6 +78,12 @@ export class BrokerHost implements Host {
     this.#logger = options.environment.logger
     const { catalog, random } = options
     this.#subscriptions = new SubscriptionHost({ directory: this.#directory, catalog, random, ...options.environment })
+    this.#expiry = new SubscriptionExpiry({
+      clock: this.#clock,
+      logger: this.#logger,
+      subscriptions: () => [...this.#hosted.values()].flatMap(({ subscriptions: all }) => [...all.values()]),
+      remove: ({ topic, name }) => this.#removeSubscription(topic, name, (subscription) => subscription.isExpired),
+    })
     this.#startedAt = this.#clock.now()
   }
 
@@ -106,6 +114,7 @@ export class BrokerHost implements Host {
     this.#state = 'serving'
     for (const { topic } of this.#hosted.values()) topic.start()
     this.#scheduleMaintenance()
+    this.#expiry.start()
   }
 
   topics(): Topic[] {
@@ -206,16 +215,23 @@ export class BrokerHost implements Host {
 
   async deleteSubscription(topic: string, name: string): Promise<void> {
     checkName('subscription', name)
+    await this.#removeSubscription(topic, name, () => true)
+  }
+
+  /** Deletes it if it meets the condition when its turn has come. Answers whether it did. */
+  #removeSubscription(topic: string, name: string, condition: (subscription: Expirable) => boolean): Promise<boolean> {
     this.#mustServe()
-    await this.#changes.run(topic, async () => {
+    return this.#changes.run(topic, async () => {
       const hosted = this.#find(topic)
       const subscription = hosted.subscriptions.get(name)
       if (!subscription) throw subscriptionNotFound(topic, name)
+      if (!condition(subscription)) return false
       await this.#catalog.deleteSubscription(hosted.topic.id, name).catch(unlessGone)
       hosted.subscriptions.delete(name)
       await subscription.close('deleted')
       for (const store of hosted.cursors) store.delete(subscription.id)
       forgetRedrives(this.#hosted.values(), (id) => id === subscription.id)
+      return true
     })
   }
 
@@ -234,11 +250,13 @@ export class BrokerHost implements Host {
     this.#state = 'draining'
     this.#timer?.cancel()
     this.#timer = null
+    void this.#expiry.stop()
   }
 
   /** Ends all consumers, finishes what was queued, closes the files. */
   async close(): Promise<void> {
     this.drain()
+    await this.#expiry.stop()
     await this.#maintenance
     await Promise.all([...this.#hosted.values()].map((hosted) => this.#closeTopic(hosted, 'closing')))
     this.#hosted.clear()

@@ -10,6 +10,7 @@
 import { type MessageId, type Position, type SubscriptionSettings, TidingsError } from '@tidings/sdk/protocol'
 import type { Clock, Timer } from '../base/clock.ts'
 import type { Logger, Metrics } from '../base/telemetry.ts'
+import { Attendance } from './attendance.ts'
 import { Consumer, type Receiver } from './consumer.ts'
 import { DeliveryMemory } from './delivery-memory.ts'
 import { Dispatch, isOrdered } from './dispatch.ts'
@@ -74,6 +75,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   #consumers: Consumer[] = []
   readonly #pulls: Pulls
   readonly #redrive: Redrive
+  readonly #attendance: Attendance
   #isAwake = false
   #timer: Timer | null = null
   #timerAt = Number.POSITIVE_INFINITY
@@ -88,6 +90,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     this.clock = options.clock
     this.metrics = options.metrics
     this.logger = options.logger
+    this.#attendance = new Attendance(this.clock.monotonic())
     this.#pulls = new Pulls(this)
     this.screen = new Screen(this)
     this.screen.configure(this.settings.filter)
@@ -173,6 +176,11 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     }
   }
 
+  /** Nobody has attended to it for as long as its settings say. */
+  get isExpired(): boolean {
+    return this.isOpen && this.#attendance.isOver(this.settings.expireAfterMs, this.clock.monotonic())
+  }
+
   state(): SubscriptionState {
     return stateOf(this.#shown(), this.clock.now())
   }
@@ -194,6 +202,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   update(settings: SubscriptionSettings): void {
     this.settings = settings
     this.screen.configure(settings.filter)
+    this.#attendance.seen(this.clock.monotonic())
     for (const lane of this.#lanes.all) lane.configure(settings)
     this.wake()
   }
@@ -273,6 +282,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   receiversChanged(): void {
     if (!isOrdered(this.settings.type)) this.receivers = [...this.#consumers, ...this.#pulls.waiting]
     else this.receivers = this.#consumers.length > 0 ? this.#consumers : this.#pulls.waiting
+    this.#attendance.changed(this.receivers.length > 0, this.clock.monotonic())
     this.#assignSlots()
     this.wake()
   }

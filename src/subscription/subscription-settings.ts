@@ -28,7 +28,6 @@ const BACKOFF_KEYS = Object.keys(SUBSCRIPTION_DEFAULTS.backoff)
 /** The settings after the patch. `current` is null for a subscription that does not exist yet. */
 export function mergeSubscriptionSettings(current: SubscriptionSettings | null, patch: unknown): SubscriptionSettings {
   const fields = fieldsOf('subscription settings', patch === undefined ? {} : patch, KEYS)
-  refuseUnsupported(fields)
   const base = current ?? SUBSCRIPTION_DEFAULTS
   const pick = <T>(key: keyof SubscriptionSettings, kept: T, check: (path: string, value: unknown) => T): T =>
     fields.has(key) ? check(key, fields.get(key)) : kept
@@ -46,7 +45,7 @@ export function mergeSubscriptionSettings(current: SubscriptionSettings | null, 
     filter: pick('filter', base.filter, (path, value) => nullable(value, (text) => filterField(path, text))),
     dispatch: pick('dispatch', base.dispatch, (path, value) => oneOfField(path, value, DISPATCH_POLICIES)),
     expireAfterMs: pick('expireAfterMs', base.expireAfterMs, (path, value) =>
-      nullable(value, (ms) => integerField(path, ms, 1, LIMITS.delayMs)),
+      nullable(value, (ms) => integerField(path, ms, 1, Number.MAX_SAFE_INTEGER)),
     ),
   }
   checkParking(settings)
@@ -173,13 +172,4 @@ function samePosition(a: Position, b: Position): boolean {
 function copyPosition(position: Position): Position {
   if (typeof position === 'string') return position
   return 'timestamp' in position ? { timestamp: position.timestamp } : { offsets: { ...position.offsets } }
-}
-
-/** What the contract names and this release cannot keep: better refused than silently not done. */
-function refuseUnsupported(fields: ReadonlyMap<string, unknown>): void {
-  const refuse = (key: string, why: string): never => {
-    throw new TidingsError('invalid_argument', `${key}: not in this release: ${why} is accepted`)
-  }
-  if ((fields.get('expireAfterMs') ?? null) !== null)
-    refuse('expireAfterMs', 'subscriptions do not expire yet, so only null')
 }
