@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import type { Disk, DiskFile } from '../../src/base/disk.ts'
+import { AckLedger } from '../../src/subscription/ack-ledger.ts'
+import { Cursor } from '../../src/subscription/cursor.ts'
+import { type Repair, sabotage } from './sabotage.ts'
 import { Scenario } from './scenario.ts'
 import { Violation } from './witness.ts'
 
@@ -25,7 +28,7 @@ const isCursors = (path: string): boolean => path.includes('/cursors/') && path.
 const nothing = async (): Promise<void> => undefined
 
 /** Deliberate bugs between the broker and its disk: each one breaks a promise that the scenario watches. */
-const ZOO: Record<string, (disk: Disk) => Disk> = {
+const DISKS: Record<string, (disk: Disk) => Disk> = {
   'a sync of messages that lies': bent((_, path) => (isData(path) ? { sync: nothing } : {})),
   'a sync of acknowledgements that lies': bent((_, path) => (isCursors(path) ? { sync: nothing } : {})),
   'a sync of directories that lies': bent(() => ({}), { syncDirectory: nothing }),
@@ -52,19 +55,59 @@ const ZOO: Record<string, (disk: Disk) => Disk> = {
   'a failed sync that is called a success': bent((file) => ({ sync: () => file.sync().catch(() => undefined) })),
 }
 
+/** Deliberate bugs of decisions and runners. */
+const DECISIONS: Record<string, () => Repair> = {
+  'a release that counts': () =>
+    sabotage(AckLedger.prototype, 'release', (_, [holder, from, to], ledger) => ledger.nack(holder, from, to, 0, 0)),
+  'an acknowledgement that takes the next message along': () =>
+    sabotage(AckLedger.prototype, 'ack', (real, [holder, from, to]) => real(holder, from, to + 1)),
+  'a delivery before its record': () =>
+    sabotage(Cursor.prototype, 'stage', (real, [handOver, isRedelivery]) => {
+      handOver(true)
+      real(() => undefined, isRedelivery)
+    }),
+  'a confirmation before its record': () =>
+    sabotage(Cursor.prototype, 'confirm', (_, [confirm], cursor) => {
+      cursor.touch('lazy')
+      confirm(null)
+    }),
+  'leases that outlive their consumer': () => sabotage(AckLedger.prototype, 'detach', () => 0),
+}
+
+interface Catch {
+  seed: number
+  what: string
+}
+
+async function hunt(wrapDisk?: (disk: Disk) => Disk): Promise<Catch | null> {
+  for (let seed = 1; seed <= SEEDS_MAX; seed++) {
+    try {
+      await new Scenario({ seed, ...(wrapDisk && { wrapDisk }) }).run()
+    } catch (error) {
+      return { seed, what: error instanceof Violation ? error.message : String(error) }
+    }
+  }
+  return null
+}
+
+function expectCaught(bug: string, caught: Catch | null): void {
+  console.log(`${bug}: ${caught ? `seed ${caught.seed}: ${caught.what.slice(0, 110)}` : 'not caught'}`)
+  expect(caught, `not caught within ${SEEDS_MAX} seeds`).not.toBeNull()
+}
+
 describe('the bug zoo', () => {
-  for (const [bug, wrapDisk] of Object.entries(ZOO)) {
+  for (const [bug, wrapDisk] of Object.entries(DISKS)) {
+    it(`catches ${bug}`, async () => expectCaught(bug, await hunt(wrapDisk)))
+  }
+
+  for (const [bug, breaks] of Object.entries(DECISIONS)) {
     it(`catches ${bug}`, async () => {
-      let caught: { seed: number; what: string } | null = null
-      for (let seed = 1; seed <= SEEDS_MAX && !caught; seed++) {
-        try {
-          await new Scenario({ seed, wrapDisk }).run()
-        } catch (error) {
-          caught = { seed, what: error instanceof Violation ? error.message : String(error) }
-        }
+      const repair = breaks()
+      try {
+        expectCaught(bug, await hunt())
+      } finally {
+        repair()
       }
-      console.log(`${bug}: ${caught ? `seed ${caught.seed}: ${caught.what.slice(0, 110)}` : 'not caught'}`)
-      expect(caught, `not caught within ${SEEDS_MAX} seeds`).not.toBeNull()
     })
   }
 })

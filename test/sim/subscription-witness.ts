@@ -35,6 +35,8 @@ interface Seen extends Place {
   attempt: number
   /** The same attempt may come again: it was handed back, or a power cut took the record of a first one. */
   mayRepeat: boolean
+  /** Nothing can have counted that nobody saw. */
+  isExact: boolean
   holder: string | null
   heldUntil: number
   overAt: number
@@ -93,7 +95,15 @@ export class SubscriptionWitness {
     this.#witness.count(attempt === 1 ? 'delivered' : 'redelivered')
     // What was still with somebody comes again only because its time was over.
     const hasFailed = before !== undefined && (before.hasFailed || before.holder !== null)
-    const seen: Seen = { ...arrival, moment: this.#witness.moment, published, mayRepeat: false, hasFailed, ack: 'none' }
+    const seen: Seen = {
+      ...arrival,
+      moment: this.#witness.moment,
+      published,
+      mayRepeat: false,
+      isExact: true,
+      hasFailed,
+      ack: 'none',
+    }
     this.#seen.set(place, seen)
     if (before) this.#close(before)
     this.#openIn(scope ?? NO_ORDER, seen)
@@ -104,6 +114,8 @@ export class SubscriptionWitness {
       throw this.#witness.violated('D-NORES', `delivered after its acknowledgement was confirmed: ${label}`)
     const least = before.mayRepeat ? before.attempt : before.attempt + 1
     if (attempt < least) throw this.#witness.violated('D-ATT', `attempt ${attempt} after ${before.attempt}: ${label}`)
+    if (before.isExact && !this.hasPulls && attempt > least)
+      throw this.#witness.violated('D-COUNT', `attempt ${attempt} where ${least} was next: ${label}`)
     if (before.holder !== null && before.holder !== holder && before.heldUntil > this.#witness.now)
       throw this.#witness.violated('D-EXCL', `with ${before.holder} already: ${label}`)
   }
@@ -245,6 +257,7 @@ export class SubscriptionWitness {
       seen.holder = null
       seen.overAt = NEVER
       seen.hasFailed = false
+      seen.isExact = false
       if (kind === 'power' && seen.attempt === 1) seen.mayRepeat = true
     }
     // A seek that was not answered may be undone: what was new for it may be old again.
