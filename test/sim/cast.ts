@@ -26,6 +26,7 @@ type Kind = Omit<Role, 'patch'> & { patch?: Record<string, unknown>; weight: num
 const KINDS: readonly Kind[] = [
   { name: 'shared', topic: TOPIC, weight: 3, order: 'none', churns: false },
   { name: 'exclusive', topic: TOPIC, weight: 3, order: 'partition', churns: false, patch: { type: 'exclusive' } },
+  { name: 'keyed', topic: TOPIC, weight: 6, order: 'key', churns: true, patch: { type: 'key_shared' } },
   { name: 'failover', topic: TOPIC, weight: 3, order: 'partition', churns: true, patch: { type: 'failover' } },
 ]
 

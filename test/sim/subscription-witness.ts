@@ -86,7 +86,8 @@ export class SubscriptionWitness {
     if (before) this.#checkAgain(before, arrival, label)
     const scope = this.#scopeOf(arrival, published)
     if (scope !== null) {
-      if (!before && !this.#isBesidePulls) this.#checkFirst(scope, offset, label)
+      // What had expired may come after all when the wall clock was set back over a crash.
+      if (!before && !published.expires && !this.#isBesidePulls) this.#checkFirst(scope, offset, label)
       this.#checkOrder(scope, arrival, label)
     }
     if (this.role.refuses?.(published)) throw this.#witness.violated('D-FILTER', `its filter refuses ${label}`)
