@@ -106,8 +106,14 @@ export class Administration {
 
   /** What the API shows of it must hold together. */
   look(life: Life): void {
-    for (const { name, partitions } of this.#stage.topics(life))
-      for (const { number, startOffset } of partitions) this.#witness.topic(name).start(number, startOffset)
+    for (const { name, retention } of this.#stage.scenes) {
+      const partitions = this.#stage.topics(life).find((topic) => topic.name === name)?.partitions ?? []
+      for (const { number, startOffset } of partitions) {
+        this.#witness.topic(name).start(number, startOffset)
+        if (retention === 'until acked')
+          for (const seat of this.#stage.seatsOf(name)) seat.seen.removed(name, number, startOffset)
+      }
+    }
     for (const { role, seen } of this.#stage.seats.values()) {
       for (const { partition, ackedThrough } of this.#stage.subscription(life, role).state().cursors)
         seen.floor(role.topic, partition, ackedThrough)

@@ -21,6 +21,21 @@ export interface Role {
   refuses?: (published: Published) => boolean
 }
 
+/** What may be removed from a topic. */
+export type Retention = 'everything stays' | 'bounded' | 'until acked'
+
+export const RETENTION: Record<Retention, object> = {
+  'everything stays': {},
+  bounded: { maxBytes: 1 },
+  'until acked': { untilAcked: true },
+}
+
+export function retentionOf(random: SimRandom): Retention {
+  const drawn = random.integer(10)
+  if (drawn < 2) return 'bounded'
+  return drawn < 5 ? 'until acked' : 'everything stays'
+}
+
 type Kind = Omit<Role, 'patch'> & { patch?: Record<string, unknown>; weight: number }
 
 const KINDS: readonly Kind[] = [

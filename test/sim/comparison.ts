@@ -55,7 +55,7 @@ async function readBack(topic: Topic, stage: Stage, witness: Witness): Promise<v
       offset = batches.at(-1)!.nextOffset
     }
     witness.topic(topic.name).content(number, startOffset, values)
-    for (const { role, seen } of stage.seats.values())
-      if (role.topic === topic.name) seen.drained(topic.name, number, startOffset, highWatermark)
+    for (const { seen } of stage.seatsOf(topic.name)) seen.drained(topic.name, number, startOffset, highWatermark)
+    if (startOffset > 0) witness.count(`removed ${stage.scene(topic.name).retention}`)
   }
 }

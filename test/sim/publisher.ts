@@ -19,8 +19,17 @@ export class Publisher {
   readonly #onStored: (topic: Topic, published: Published) => void
   #sequence = 0
 
-  constructor(random: SimRandom, witness: Witness, onStored: (topic: Topic, published: Published) => void) {
+  /** So long a value is, most of the time. */
+  readonly #bytes: number
+
+  constructor(
+    random: SimRandom,
+    witness: Witness,
+    bytes: number,
+    onStored: (topic: Topic, published: Published) => void,
+  ) {
     this.#random = random
+    this.#bytes = bytes
     this.#witness = witness
     this.#onStored = onStored
   }
@@ -42,7 +51,7 @@ export class Publisher {
 
   #next(topic: Topic): Published {
     const random = this.#random
-    const value = `v${this.#sequence++}.${'x'.repeat(random.integer(random.chance(0.05) ? 3000 : 120))}`
+    const value = `v${this.#sequence++}.${'x'.repeat(random.integer(random.chance(0.05) ? 3000 : this.#bytes))}`
     return this.#witness.topic(topic.name).attempt({
       value,
       key: random.pick(KEYS),

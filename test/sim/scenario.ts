@@ -10,7 +10,7 @@ import type { Topic } from '../../src/partition/topic.ts'
 import { settle } from '../support/settle.ts'
 import { SimRandom } from '../support/sim-random.ts'
 import { Administration } from './administration.ts'
-import { castOf, TOPIC } from './cast.ts'
+import { castOf, retentionOf, TOPIC } from './cast.ts'
 import { compare, isOnStableStorage } from './comparison.ts'
 import { type Life, Machine } from './machine.ts'
 import { Publisher } from './publisher.ts'
@@ -46,6 +46,8 @@ const ACTIONS = {
 const ACTION_LIST = Object.entries(ACTIONS).flatMap(([action, times]) => Array.from({ length: times }, () => action))
 /** Steps that a healed broker may take to drain: far more than any takes. */
 const DRAIN_STEPS = 40_000
+/** Longer than maintenance takes to come round twice. */
+const REST_MS = 11_000
 
 export class Scenario {
   readonly #random: SimRandom
@@ -59,8 +61,6 @@ export class Scenario {
   readonly #steps: number
   readonly #faults: readonly string[]
   readonly #isBuffered: boolean
-  /** Retention may remove what was answered. */
-  readonly #isBounded: boolean
   #wallMs = 0
 
   constructor({ seed, steps = 350, onLine, wrapDisk }: ScenarioOptions) {
@@ -74,7 +74,9 @@ export class Scenario {
     // What is only buffered may be gone after a power cut, so that nothing would be left to hold it to.
     this.#faults = this.#isBuffered ? drawn.filter((fault) => fault !== 'crash power') : drawn
     const partitions = 1 + random.integer(2)
-    this.#isBounded = random.chance(0.3)
+    const retention = retentionOf(random)
+    // Segments must fill for something to be removed.
+    const bytes = retention === 'everything stays' ? 120 : 700
     const journal = (line: string): void => this.#note(line)
     this.#machine = new Machine({ random: this.#random.split('machine'), journal, ...(wrapDisk ? { wrapDisk } : {}) })
     this.#witness = new Witness({
@@ -85,11 +87,10 @@ export class Scenario {
     const settings = {
       segmentBytes: 4096,
       deduplicationWindowMs: 10_000_000,
-      retention: this.#isBounded ? { maxBytes: 5000 } : {},
       durability: this.#isBuffered ? 'buffered' : 'fsync',
     }
     this.#stage = new Stage({
-      scenes: [{ name: TOPIC, settings, partitions, exists: false, isDoomed: false }],
+      scenes: [{ name: TOPIC, settings, retention, partitions, exists: false, isDoomed: false }],
       cast: castOf(this.#random.split('cast')),
       machine: this.#machine,
       witness: this.#witness,
@@ -101,7 +102,7 @@ export class Scenario {
       witness: this.#witness,
       mayEnd: this.#faults.includes('crash process'),
     })
-    this.#publisher = new Publisher(this.#random.split('publisher'), this.#witness, (topic, published) =>
+    this.#publisher = new Publisher(this.#random.split('publisher'), this.#witness, bytes, (topic, published) =>
       this.#checkBarrier(topic, published),
     )
   }
@@ -214,7 +215,9 @@ export class Scenario {
 
   /** S-BARRIER: at the moment of the answer the bytes are on stable storage. */
   #checkBarrier({ id, name }: Topic, { value, partition, offset }: Published): void {
-    if (this.#isBounded || this.#isBuffered || isOnStableStorage(this.#machine, id, partition, value)) return
+    if (this.#isBuffered || isOnStableStorage(this.#machine, id, partition, value)) return
+    // A repetition may be answered with a place that retention has removed since.
+    if (offset < this.#startOf(name, partition)) return
     throw this.#witness.violated('S-BARRIER', `${name}/${partition}:${offset} was answered before it was durable`)
   }
 
@@ -249,12 +252,19 @@ export class Scenario {
     const life = this.#machine.life!
     this.#stage.lastConsumers(life)
     for (let step = 0; step < DRAIN_STEPS; step++) {
-      if (this.#stage.isDrained(life)) return
+      if (this.#stage.isDrained(life)) return this.#rest(life)
       this.#stage.finish()
       await this.#idle()
       this.#check()
     }
     throw this.#witness.violated('D-LIVE', `not drained: ${this.#stage.backlogs(life)}`)
+  }
+
+  /** Nobody does anything for a while, so that maintenance removes what may go. */
+  async #rest(life: Life): Promise<void> {
+    const until = this.#witness.now + REST_MS
+    while (this.#witness.now < until) await this.#idle()
+    this.#administration.look(life)
   }
 
   /** Whatever is next, disk or clock. */

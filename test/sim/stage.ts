@@ -7,7 +7,7 @@ import { TidingsError } from '@tidings/sdk/protocol'
 import type { Topic } from '../../src/partition/topic.ts'
 import type { Subscription } from '../../src/subscription/subscription.ts'
 import type { SimRandom } from '../support/sim-random.ts'
-import type { Role } from './cast.ts'
+import { RETENTION, type Retention, type Role } from './cast.ts'
 import { Consumer } from './consumer.ts'
 import { Grip } from './grip.ts'
 import type { Life, Machine } from './machine.ts'
@@ -19,6 +19,7 @@ import type { Witness } from './witness.ts'
 export interface Scene {
   name: string
   settings: Record<string, unknown>
+  retention: Retention
   partitions: number
   /** It was made, and nobody asked for its deletion since. */
   exists: boolean
@@ -78,9 +79,15 @@ export class Stage {
   async #make(life: Life, scene: Scene): Promise<void> {
     if (scene.isDoomed) await gone(life.host.deleteTopic(scene.name))
     scene.isDoomed = false
-    await life.host.putTopic(scene.name, { ...scene.settings, partitions: scene.partitions })
+    await life.host.putTopic(scene.name, {
+      ...scene.settings,
+      retention: RETENTION[scene.retention],
+      partitions: scene.partitions,
+    })
     scene.exists = true
-    this.#witness.topic(scene.name).isLive = true
+    const witness = this.#witness.topic(scene.name)
+    witness.isLive = true
+    witness.keepsUntilAcked = scene.retention === 'until acked'
   }
 
   async #seat(life: Life, role: Role): Promise<void> {
@@ -89,12 +96,23 @@ export class Stage {
     this.doomed.delete(name)
     await life.host.putSubscription(topic, name, patch)
     const seen = new SubscriptionWitness(this.#witness, role)
+    for (const { name: own, partitions } of this.topics(life))
+      for (const { number, startOffset } of partitions) seen.starts(own, number, startOffset)
     this.seats.set(name, { role, seen, consumers: [], pullers: [], seeks: 0 })
   }
 
   topics(life: Life): Topic[] {
     const live = new Set(this.scenes.filter(({ exists }) => exists).map(({ name }) => name))
     return life.host.topics().filter(({ name }) => live.has(name))
+  }
+
+  scene(topic: string): Scene {
+    return this.scenes.find(({ name }) => name === topic)!
+  }
+
+  /** The subscriptions that get what is published to the topic. */
+  seatsOf(topic: string): Seat[] {
+    return [...this.seats.values()].filter(({ role }) => role.topic === topic)
   }
 
   subscription(life: Life, { topic, name }: Role): Subscription {

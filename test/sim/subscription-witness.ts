@@ -197,10 +197,25 @@ export class SubscriptionWitness {
     if (seen) Object.assign(seen, { heldUntil, overAt: heldUntil })
   }
 
+  /** It begins there in this lane: it was just made. */
+  starts(topic: string, partition: number, offset: number): void {
+    this.#owedFrom.set(`${topic}/${partition}`, offset)
+  }
+
+  /** Nothing below `startOffset` is there any more, and it had to stay until it was acknowledged. */
+  removed(topic: string, partition: number, startOffset: number): void {
+    for (let offset = this.#owedIn(topic, partition); offset < startOffset; offset++) {
+      const missing = this.#missing({ topic, partition, offset })
+      if (missing) throw this.#witness.violated('R-ACKED', `removed, and ${missing}`)
+    }
+  }
+
   /** Retention took [from, to] before somebody acknowledged it, and said so. */
   gap(topic: string, partition: number, from: number, to: number): void {
     this.#witness.count('gap')
     const start = this.#witness.startOf(topic, partition)
+    if (this.#witness.topic(topic).keepsUntilAcked)
+      throw this.#witness.violated('R-ACKED', `${this.role.name} lost ${from} to ${to} of ${topic}/${partition}`)
     if (to >= start)
       throw this.#witness.violated(
         'S-GAP',
@@ -267,16 +282,25 @@ export class SubscriptionWitness {
 
   /** After the last fault, with everything drained: whatever is owed was settled by somebody. */
   drained(topic: string, partition: number, startOffset: number, nextOffset: number): void {
-    const lane = `${topic}/${partition}`
-    for (let offset = Math.max(startOffset, this.#owedFrom.get(lane) ?? 0); offset < nextOffset; offset++) {
-      const place = `${lane}:${offset}`
-      const published = this.#witness.topic(topic).at(`${partition}:${offset}`)
-      if (!published || published.expires || this.role.refuses?.(published)) continue
-      const known = [this.#seen.get(place), this.#seenBefore.get(place)].filter((seen) => seen !== undefined)
-      if (known.length === 0) throw this.#witness.violated('D-ALO', `${this.role.name} never got ${place}`)
-      if (known.every(({ ack }) => ack === 'none'))
-        throw this.#witness.violated('D-LOST', `${this.role.name} has settled ${place}, which no consumer did`)
+    for (let offset = Math.max(startOffset, this.#owedIn(topic, partition)); offset < nextOffset; offset++) {
+      const missing = this.#missing({ topic, partition, offset })
+      if (missing) throw this.#witness.violated('D-ALO', missing)
     }
+  }
+
+  #owedIn(topic: string, partition: number): number {
+    return this.#owedFrom.get(`${topic}/${partition}`) ?? 0
+  }
+
+  /** What is still owed of a message that should have been settled; null: nothing. */
+  #missing(place: Place): string | null {
+    const { topic, partition, offset } = place
+    const published = this.#witness.topic(topic).at(`${partition}:${offset}`)
+    if (!published || published.expires || this.role.refuses?.(published)) return null
+    const name = placeOf(place)
+    const known = [this.#seen.get(name), this.#seenBefore.get(name)].filter((seen) => seen !== undefined)
+    if (known.length === 0) return `${this.role.name} never got ${name}`
+    return known.every(({ ack }) => ack === 'none') ? `no consumer of ${this.role.name} acknowledged ${name}` : null
   }
 
   #scopeOf({ topic, partition }: Place, { key }: Published): string | null {

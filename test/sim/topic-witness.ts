@@ -28,6 +28,8 @@ export class TopicWitness {
   generation = 0
   /** False from the moment its deletion is asked for until it is made again: nothing that is seen of it counts. */
   isLive = false
+  /** Nothing may be removed that some subscription has not acknowledged. */
+  keepsUntilAcked = false
   /** Which value stands at a place, and who said so first. */
   readonly #places: Map<string, { value: string; source: string }> = new Map()
   readonly #attempted: Map<string, Published> = new Map()
