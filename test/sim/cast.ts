@@ -17,6 +17,8 @@ export interface Role {
   order: 'none' | 'partition' | 'key'
   /** Consumers come and go all the time. */
   churns: boolean
+  /** When a message is given up on, and where its dead letter goes. */
+  deadLetter?: { maxDeliveries: number; topic: string }
   /** What its filter keeps from it. */
   refuses?: (published: Published) => boolean
 }
@@ -45,6 +47,35 @@ const KINDS: readonly Kind[] = [
   { name: 'failover', topic: TOPIC, weight: 3, order: 'partition', churns: true, patch: { type: 'failover' } },
 ]
 
+/** Dead letters of several subscriptions meet here. */
+const LETTERS = 'letters'
+
+const DEAD_KINDS: readonly Kind[] = [
+  dead('shared-dead', 'none', { type: 'shared' }, 3, null),
+  dead('exclusive-dead', 'partition', { type: 'exclusive' }, 2, LETTERS),
+  dead('keyed-dead', 'key', { type: 'key_shared' }, 2, LETTERS),
+]
+
+function dead(
+  name: string,
+  order: Role['order'],
+  patch: Record<string, unknown>,
+  maxDeliveries: number,
+  topic: string | null,
+): Kind {
+  const deadLetter = { topic: topic ?? `${TOPIC}.${name}.dlq`, maxDeliveries }
+  const churns = order === 'key'
+  return {
+    name,
+    topic: TOPIC,
+    weight: 3,
+    order,
+    churns,
+    deadLetter,
+    patch: { ...patch, deadLetter: { topic, maxDeliveries } },
+  }
+}
+
 const COMMON = {
   type: 'shared',
   start: 'earliest',
@@ -55,7 +86,7 @@ const COMMON = {
 
 /** Draws three to five kinds, each at most once. */
 export function castOf(random: SimRandom): Role[] {
-  const left = [...KINDS]
+  const left = [...KINDS, ...DEAD_KINDS]
   const cast: Role[] = []
   const count = 3 + random.integer(3)
   while (cast.length < count && left.length > 0) {

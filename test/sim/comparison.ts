@@ -10,9 +10,10 @@ import type { Machine } from './machine.ts'
 import type { Stage } from './stage.ts'
 import type { Witness } from './witness.ts'
 
-/** Whether a power cut now would leave the message's value in some segment of the partition. */
-export function isOnStableStorage({ disk }: Machine, topicId: string, partition: number, value: string): boolean {
-  const files = disk.files().filter((path) => path.includes(`${topicId}-${partition}/data/`) && path.endsWith('.log'))
+/** Whether a power cut now would leave the message's value in some segment of the partition; of any, if none is named. */
+export function isOnStableStorage({ disk }: Machine, topicId: string, partition: number | '', value: string): boolean {
+  const directory = partition === '' ? `/${topicId}-` : `/${topicId}-${partition}/data/`
+  const files = disk.files().filter((path) => path.includes(directory) && path.endsWith('.log'))
   return files.some((path) => disk.durableContent(path)?.includes(value, 0, 'latin1'))
 }
 

@@ -17,6 +17,7 @@ const ACTIONS = [
   'confirm',
   'nack',
   'release',
+  'reject',
   'extend',
   'slow',
   'pause',

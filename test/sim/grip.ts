@@ -11,7 +11,7 @@ import type { Life } from './machine.ts'
 import { laneOf, type Place, placeOf, type SubscriptionWitness } from './subscription-witness.ts'
 import type { Moment, Witness } from './witness.ts'
 
-export type Verb = 'ack' | 'confirm' | 'nack' | 'release' | 'extend'
+export type Verb = 'ack' | 'confirm' | 'nack' | 'release' | 'reject' | 'extend'
 
 interface Held extends Place {
   heldUntil: number
@@ -79,6 +79,8 @@ export class Grip {
       case 'release':
         attachment.release(chosen)
         return this.#settled(chosen, (place) => this.#seen.released(place))
+      case 'reject':
+        return this.#reject(attachment, chosen)
       default: {
         attachment.extend(chosen, ACK_DEADLINE_MS * 2)
         const heldUntil = this.#witness.now + ACK_DEADLINE_MS * 2
@@ -127,6 +129,20 @@ export class Grip {
       this.#witness.count('ack confirmed')
     })
     this.#settled(chosen, (place) => this.#seen.acked(place))
+  }
+
+  /** Gives up on them; once that is confirmed they are dead letters, or dropped for good. */
+  #reject(attachment: Attachment, chosen: Held[]): void {
+    const { seeks } = this.#seen
+    attachment.reject(chosen, 'chance', (error, acked) => {
+      if (this.#life.state === 'over' || this.#seen.seeks !== seeks) return
+      if (error) return this.#witness.count('reject refused')
+      const settled = new Set(acked.map(({ partition, offset }) => `${partition}:${offset}`))
+      for (const place of chosen)
+        if (settled.has(`${place.partition}:${place.offset}`)) this.#seen.rejectConfirmed(place)
+      this.#witness.count('reject confirmed')
+    })
+    this.#settled(chosen, (place) => this.#seen.rejected(place))
   }
 
   #settled(chosen: readonly Held[], tell: (place: Held) => void): void {

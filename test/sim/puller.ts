@@ -18,7 +18,7 @@ interface Parts {
   subscription: Subscription
 }
 
-const VERBS = ['ack', 'ack', 'confirm', 'nack', 'release', 'extend'] as const
+const VERBS = ['ack', 'ack', 'confirm', 'nack', 'release', 'reject', 'extend'] as const
 
 export class Puller {
   readonly #grip: Grip
@@ -57,7 +57,10 @@ export class Puller {
         if (!isAwaited()) return
         this.#witness.count(deliveries.length > 0 ? 'pull' : 'pull empty')
         // What was on its way too long, or was overtaken by a seek, lies with nobody any more: as if the answer got lost.
-        if (this.#witness.now - asked.now >= ACK_DEADLINE_MS || this.#seen.seeks !== seeks) return
+        if (this.#witness.now - asked.now >= ACK_DEADLINE_MS || this.#seen.seeks !== seeks) {
+          this.#seen.hasLostPulls = true
+          return
+        }
         for (const delivery of deliveries) this.#grip.take(delivery, asked)
       },
       (error: unknown) => {

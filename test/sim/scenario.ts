@@ -83,6 +83,7 @@ export class Scenario {
       note: journal,
       now: () => this.#machine.clock.monotonic(),
       startOf: (topic, partition) => this.#startOf(topic, partition),
+      holds: (topic, value) => this.#holds(topic, value),
     })
     const settings = {
       segmentBytes: 4096,
@@ -211,6 +212,12 @@ export class Scenario {
     if (life?.state !== 'serving') return 0
     const found = life.host.topics().find(({ name }) => name === topic)
     return found?.partitions[partition]?.startOffset ?? 0
+  }
+
+  #holds(topic: string, value: string): boolean {
+    const { life } = this.#machine
+    const found = life?.state === 'serving' ? life.host.topics().find(({ name }) => name === topic) : undefined
+    return found !== undefined && isOnStableStorage(this.#machine, found.id, '', value)
   }
 
   /** S-BARRIER: at the moment of the answer the bytes are on stable storage. */

@@ -42,6 +42,7 @@ interface Seen extends Place {
   overAt: number
   /** Was nacked: blocks what comes after it. */
   hasFailed: boolean
+  isRejected: boolean
   /** When it last changed hands. */
   moment: number
   ack: 'none' | 'sent' | 'confirmed'
@@ -67,6 +68,11 @@ export class SubscriptionWitness {
   seeks = 0
   /** Somebody pulled. */
   hasPulls = false
+  /** Of some pull nobody knows what it was given. */
+  hasLostPulls = false
+  /** What may have been given up on, ever; what was open in a crash may have been delivered once more. */
+  readonly #givenUp: Set<string> = new Set()
+  #hasCrashed = false
   #soughtLanes: Set<string> = new Set()
 
   constructor(witness: Witness, role: Role) {
@@ -103,8 +109,10 @@ export class SubscriptionWitness {
       mayRepeat: false,
       isExact: true,
       hasFailed,
+      isRejected: before?.isRejected ?? false,
       ack: 'none',
     }
+    if (this.role.deadLetter && attempt >= this.role.deadLetter.maxDeliveries) this.#givenUp.add(place)
     this.#seen.set(place, seen)
     if (before) this.#close(before)
     this.#openIn(scope ?? NO_ORDER, seen)
@@ -117,6 +125,8 @@ export class SubscriptionWitness {
     if (attempt < least) throw this.#witness.violated('D-ATT', `attempt ${attempt} after ${before.attempt}: ${label}`)
     if (before.isExact && !this.hasPulls && attempt > least)
       throw this.#witness.violated('D-COUNT', `attempt ${attempt} where ${least} was next: ${label}`)
+    if (attempt > (this.role.deadLetter?.maxDeliveries ?? attempt))
+      throw this.#witness.violated('D-DEAD', `delivered once too often: ${label}`)
     if (before.holder !== null && before.holder !== holder && before.heldUntil > this.#witness.now)
       throw this.#witness.violated('D-EXCL', `with ${before.holder} already: ${label}`)
   }
@@ -153,7 +163,17 @@ export class SubscriptionWitness {
 
   /** Whether the broker may have settled it without a word from a consumer. */
   #mayBeGone({ topic, partition, offset, published }: Seen): boolean {
-    return published.expires || offset < this.#witness.startOf(topic, partition)
+    return published.expires || offset < this.#witness.startOf(topic, partition) || this.#isBuried(published)
+  }
+
+  /** Whether its dead letter is where it must be before the message is acknowledged. */
+  #isBuried({ value }: Published): boolean {
+    return this.role.deadLetter !== undefined && this.#witness.holds(this.role.deadLetter.topic, value)
+  }
+
+  /** Whether a dead letter of it may be: it was rejected, or delivered as often as it may be. */
+  mayBeBuried(place: string): boolean {
+    return this.#givenUp.has(place) || this.hasLostPulls || (this.#hasCrashed && !this.#seen.has(place))
   }
 
   acked(place: Place): void {
@@ -182,6 +202,23 @@ export class SubscriptionWitness {
     this.#witness.note(`released ${this.role.name} ${placeOf(place)}`)
     const seen = this.#seen.get(placeOf(place))
     if (seen) this.#putBack(seen, { mayRepeat: true })
+  }
+
+  /** Given up on: a dead letter, or dropped where there are none. */
+  rejected(place: Place): void {
+    const seen = this.#seen.get(placeOf(place))
+    if (!this.role.deadLetter || !seen) return this.acked(place)
+    this.#witness.note(`reject ${this.role.name} ${placeOf(place)}`)
+    this.#givenUp.add(placeOf(place))
+    this.#putBack(seen, { hasFailed: true, isRejected: true })
+  }
+
+  rejectConfirmed(place: Place): void {
+    const seen = this.#seen.get(placeOf(place))
+    if (!seen?.isRejected) return
+    const name = `${this.role.name} ${placeOf(place)}`
+    this.#witness.note(`reject confirmed ${name}`)
+    if (!this.#mayBeGone(seen)) throw this.#witness.violated('D-DEAD', `no dead letter of ${name}, which was rejected`)
   }
 
   /** Its consumer went away with it. */
@@ -269,7 +306,9 @@ export class SubscriptionWitness {
   /** After a crash unconfirmed acknowledgements may be undone; after a power cut so may a first attempt. */
   crashed(kind: 'process' | 'power'): void {
     this.#floors.clear()
-    for (const seen of this.#seen.values()) {
+    this.#hasCrashed = true
+    for (const [place, seen] of this.#seen) {
+      if (seen.ack === 'none') this.#givenUp.add(place)
       seen.holder = null
       seen.overAt = NEVER
       seen.hasFailed = false
@@ -299,6 +338,7 @@ export class SubscriptionWitness {
     if (!published || published.expires || this.role.refuses?.(published)) return null
     const name = placeOf(place)
     const known = [this.#seen.get(name), this.#seenBefore.get(name)].filter((seen) => seen !== undefined)
+    if (this.#isBuried(published)) return null
     if (known.length === 0) return `${this.role.name} never got ${name}`
     return known.every(({ ack }) => ack === 'none') ? `no consumer of ${this.role.name} acknowledged ${name}` : null
   }

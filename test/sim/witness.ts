@@ -20,6 +20,8 @@ export interface WitnessPorts {
   now: () => number
   /** The first offset that the topic's partition still has; 0 while nobody can say. */
   startOf: (topic: string, partition: number) => number
+  /** Whether the topic holds the value in a way that a power cut would leave it there. */
+  holds: (topic: string, value: string) => boolean
 }
 
 /** A time, and a place in the order of all that was told to the witness. */
@@ -55,6 +57,10 @@ export class Witness {
 
   startOf(topic: string, partition: number): number {
     return this.#ports.startOf(topic, partition)
+  }
+
+  holds(topic: string, value: string): boolean {
+    return this.#ports.holds(topic, value)
   }
 
   topic(name: string): TopicWitness {
