@@ -59,7 +59,7 @@ export class BrokerHost implements Host {
     find: (name) => this.#hosted.get(name) ?? null,
     // Whether topics come into being by themselves is about clients' typing errors; this name stands in settings.
     open: async (name, like) => {
-      const { maxMessageBytes } = this.#find(like).topic.settings
+      const maxMessageBytes = this.#hosted.get(like)?.topic.settings.maxMessageBytes
       if (!this.#hosted.has(name)) await this.putTopic(name, { maxMessageBytes })
       return this.#find(name)
     },

@@ -14,6 +14,6 @@ export interface OpenTopic {
 export interface TopicDirectory {
   /** The topic of that name as it is now: it may be deleted and made anew at any time, so ask each time. */
   find(name: string): OpenTopic | null
-  /** The same; made when it is missing, to take messages as large as `like` does. */
+  /** The same; made when it is missing, to take messages as large as the topic `like` does, where there is one. */
   open(name: string, like: string): Promise<OpenTopic>
 }
