@@ -31,6 +31,8 @@ export interface Metrics {
   deadLettered(messages: number): void
   /** Scheduled messages entered the log of their partition. */
   fired(messages: number): void
+  /** Too much was parked: a key fell back to dead letters. */
+  parkingFull(): void
 }
 
 export const nullMetrics: Metrics = {
@@ -42,4 +44,5 @@ export const nullMetrics: Metrics = {
   returned: ignore,
   deadLettered: ignore,
   fired: ignore,
+  parkingFull: ignore,
 }

@@ -5,7 +5,7 @@
 import { isUtf8 } from 'node:buffer'
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { TidingsError } from '@tidings/sdk/protocol'
+import { LIMITS, TidingsError } from '@tidings/sdk/protocol'
 import fastify, { type FastifyInstance } from 'fastify'
 import type { Clock } from '../base/clock.ts'
 import { InvariantError } from '../base/invariant.ts'
@@ -15,6 +15,7 @@ import { EventStreams } from './event-routes.ts'
 import type { ServerMetrics } from './metrics.ts'
 import { opsRoutes } from './ops-routes.ts'
 import { checkOrigin, readingHeaders } from './origin.ts'
+import { parkingRoutes } from './parking-routes.ts'
 import { parserProblem, rawAnswer, sendError } from './problem.ts'
 import { publishRoutes } from './publish-routes.ts'
 import { pullRoutes } from './pull-routes.ts'
@@ -52,7 +53,8 @@ export interface ServerParts {
 const KEEP_ALIVE_MS = 72_000
 const HEADER_BYTES_MAX = 16_384
 /** A name has 200 characters at most, each up to three times as long when it is escaped. */
-const PATH_PART_CHARS_MAX = 1000
+/** A key, every byte of it percent-encoded. */
+const PATH_PART_CHARS_MAX = 3 * LIMITS.keyBytes
 const JSON_BODY_BYTES_MAX = 1_048_576
 /** How often connections that fell idle are looked for while draining. */
 const DRAIN_STEP_MS = 20
@@ -104,6 +106,7 @@ export class Server {
     topicRoutes(this.#app, host)
     subscriptionRoutes(this.#app, host)
     pullRoutes(this.#app, host)
+    parkingRoutes(this.#app, host)
     readRoutes(this.#app, host, clock)
     segmentRoutes(this.#app, {
       host,

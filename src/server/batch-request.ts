@@ -142,7 +142,8 @@ function isGiven(entry: Record<string, unknown>, name: string): boolean {
   return entry[name] !== undefined && entry[name] !== null
 }
 
-function valueOf(
+/** The value of a message's JSON form, which stands at `span` of the text: the exact bytes of what is there. */
+export function valueOf(
   entry: Record<string, unknown>,
   type: string,
   text: string,

@@ -50,6 +50,7 @@ class Prometheus implements ServerMetrics {
   #deadLettered = 0
   #fired = 0
   #filtered = 0
+  #parkingFull = 0
   #consumers = 0
   #readers = 0
   #connections = 0
@@ -132,6 +133,10 @@ class Prometheus implements ServerMetrics {
     this.#fired += messages
   }
 
+  parkingFull(): void {
+    this.#parkingFull++
+  }
+
   published(code: string): void {
     this.#published.set(code, (this.#published.get(code) ?? 0) + 1)
   }
@@ -190,6 +195,7 @@ class Prometheus implements ServerMetrics {
     this.#counter('tidings_dead_lettered_total', 'Messages given up on', () => this.#deadLettered)
     this.#counter('tidings_scheduled_fired_total', 'Scheduled messages that were published when due', () => this.#fired)
     this.#counter('tidings_filtered_total', 'Messages that a filter kept from delivery', () => this.#filtered)
+    this.#counter('tidings_parking_full_total', 'Parked keys that fell back to dead letters', () => this.#parkingFull)
   }
 
   #gauges(): void {

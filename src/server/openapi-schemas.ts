@@ -194,6 +194,7 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
         unacked: whole('outstanding deliveries'),
         redelivering: whole('messages waiting for another delivery'),
         deadLettering: whole('messages given up on whose dead letter is not durable yet'),
+        parked: whole('keys that are parked'),
         consumers: list({ type: 'object' }),
         oldestUnackedAgeMs: orNull(whole('age of the oldest outstanding delivery')),
         cursors: list(
@@ -312,6 +313,30 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
     bytes: whole('on disk'),
     sealed: flag('it will never change'),
   }),
+  ParkedKey: object(
+    {
+      key: text('the key'),
+      topic: text('only where the subscription follows a pattern'),
+      partition: whole('where it is parked'),
+      id: text('the message that was delivered in vain for the last time'),
+      attempts: whole('deliveries of that message'),
+      parkedAt: time,
+      waiting: whole('messages that wait behind it'),
+      reason: text('how it failed last, in the consumer’s words where there are any'),
+    },
+    ['key', 'partition', 'id', 'attempts', 'parkedAt', 'waiting'],
+  ),
+  ParkedAction: object(
+    {
+      action: text('what to do', { enum: ['resume', 'skip', 'discard', 'replace'] }),
+      value: anyValue,
+      base64,
+      contentType: text('of the replacement', { default: 'application/json' }),
+      topic: text('where the key is parked, if that is in several'),
+      partition: whole('where the key is parked, if that is in several'),
+    },
+    ['action'],
+  ),
   Ids: object({ ids: { ...list(messageId), maxItems: LIMITS.idsPerFrame } }, ['ids']),
   Count: object({ count: whole('how many were outstanding here') }, ['count']),
 }

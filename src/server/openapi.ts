@@ -4,6 +4,7 @@
  */
 import { ERRORS, type ErrorCode, PROBLEM_CONTENT_TYPE } from '@tidings/sdk/protocol'
 import { type Operation, type Operations } from './openapi-operation.ts'
+import { PARKING_OPERATIONS } from './openapi-parking.ts'
 import { READING_OPERATIONS } from './openapi-reading.ts'
 import { list, object, ref, SCHEMAS, type Schema } from './openapi-schemas.ts'
 import { SUBSCRIPTION_OPERATIONS } from './openapi-subscriptions.ts'
@@ -57,6 +58,7 @@ const BROKER_OPERATIONS: Operations = {
 const OPERATIONS: Operations = {
   ...TOPIC_OPERATIONS,
   ...SUBSCRIPTION_OPERATIONS,
+  ...PARKING_OPERATIONS,
   ...READING_OPERATIONS,
   ...BROKER_OPERATIONS,
 }

@@ -6,6 +6,7 @@
  * Neighbours melt together. Bounded: when too much piles up (the disk is full), the list gives up and
  * asks for a whole state instead, whose size is bounded by `maxUnacked`.
  */
+import type { Replacement } from './ledger-state.ts'
 
 /** Changes that may pile up before a whole state is the better record. */
 const CHANGES_MAX = 16_384
@@ -15,6 +16,7 @@ const ACKED = -1
 export class Changes {
   /** From, to, attempts * 2 + failed or ACKED, notBefore. */
   #flat: number[] = []
+  readonly #replaced = new Map<number, Uint8Array>()
   #whole = false
 
   /** The next record must be the whole state: what the changes build on is not in the log. */
@@ -35,15 +37,28 @@ export class Changes {
     this.#push(from, to, attempts * 2 + (failed ? 1 : 0), notBefore)
   }
 
+  /** The record is delivered instead of the one at the offset, until that is acknowledged; null: no longer. */
+  replaced(offset: number, record: Uint8Array | null): void {
+    if (!record) this.#replaced.delete(offset)
+    else if (!this.#whole) this.#replaced.set(offset, record)
+  }
+
+  /** Replacements to be recorded. They count after the changes of `each`. */
+  get replacements(): Replacement[] {
+    return [...this.#replaced].map(([offset, record]) => ({ offset, record }))
+  }
+
   requireWhole(): void {
     this.#whole = true
     this.#flat = []
+    this.#replaced.clear()
   }
 
   /** Everything up to now is in a record. */
   clear(): void {
     this.#whole = false
     this.#flat = []
+    this.#replaced.clear()
   }
 
   each(

@@ -2,13 +2,14 @@
  * The records of a subscription log, bytes and meaning. One log per partition serves all its
  * subscriptions; the record's key is the subscription's id (UTF-8), its value is one of:
  *
- *    u8 1 state    next, number of runs, runs
- *    u8 2 delta    number of changes, changes
+ *    u8 1 state    next, number of runs, runs, [number of replacements, replacements]
+ *    u8 2 delta    number of changes, changes, [number of replacements, replacements]
  *    u8 3 deleted
  *
  *    run      from, length, attempts * 2 + failed, notBefore     delivered, not acknowledged
  *    change   from, length, 0                                    acknowledged
  *             from, length, 1 + attempts * 2 + failed, notBefore pending: like a run
+ *    replacement  offset, length, bytes of a record that is delivered instead of the one at the offset
  *
  * All numbers are varints (7 bits a byte, lowest first, high bit: more follow). `from` is the zigzag
  * difference to the end of the run or change before it (0 for the first). `notBefore` is wall time in
@@ -20,7 +21,7 @@
  */
 import { encodeRecord, recordKey, recordValueAt, utf8 } from '@tidings/sdk/protocol'
 import type { Changes } from './changes.ts'
-import type { LedgerState, PendingRun } from './ledger-state.ts'
+import type { LedgerState, PendingRun, Replacement } from './ledger-state.ts'
 import { RunList } from './run-list.ts'
 
 const STATE = 1
@@ -39,6 +40,7 @@ export function encodeState(id: string, state: LedgerState, wallOffsetMs: number
     out.number(run.attempts * 2 + (run.failed ? 1 : 0))
     out.time(run.notBefore, wallOffsetMs)
   }
+  out.replacements(state.replaced ?? [])
   return out.record(id)
 }
 
@@ -56,6 +58,7 @@ export function encodeDelta(id: string, changes: Changes, wallOffsetMs: number):
       out.time(notBefore, wallOffsetMs)
     },
   )
+  out.replacements(changes.replacements)
   return out.record(id)
 }
 
@@ -67,19 +70,28 @@ export function encodeDeleted(id: string): Uint8Array {
 export class CursorFold {
   next: number
   readonly runs = new RunList<PendingRun>()
+  readonly #replaced = new Map<number, Uint8Array>()
 
   constructor(state: LedgerState) {
     this.next = state.next
     for (const run of state.runs) this.runs.insert({ ...run })
+    for (const replacement of state.replaced ?? []) this.replaced(replacement)
   }
 
   state(): LedgerState {
-    return { next: this.next, runs: [...this.runs].map((run) => ({ ...run })) }
+    const replaced = [...this.#replaced].map(([offset, record]) => ({ offset, record }))
+    const runs = [...this.runs].map((run) => ({ ...run }))
+    return { next: this.next, runs, ...(replaced.length > 0 ? { replaced } : {}) }
   }
 
   acked(from: number, to: number): void {
     this.#reach(from, to)
     this.runs.take(from, to, any, ignore)
+    this.#forget(from, to)
+  }
+
+  replaced({ offset, record }: Replacement): void {
+    if (this.runs.find(offset)) this.#replaced.set(offset, record)
   }
 
   pending(run: PendingRun): void {
@@ -92,6 +104,11 @@ export class CursorFold {
   cutAt(next: number): void {
     this.runs.take(next, Number.POSITIVE_INFINITY, any, ignore)
     this.next = Math.min(this.next, next)
+    this.#forget(next, Number.POSITIVE_INFINITY)
+  }
+
+  #forget(from: number, to: number): void {
+    for (const offset of this.#replaced.keys()) if (offset >= from && offset < to) this.#replaced.delete(offset)
   }
 
   #reach(from: number, to: number): void {
@@ -128,6 +145,7 @@ function readState(reader: Reader): CursorFold {
     const { from, to } = reader.span()
     fold.runs.insert(reader.pending(from, to, reader.number()))
   }
+  for (const replacement of reader.replacements()) fold.replaced(replacement)
   return fold
 }
 
@@ -138,6 +156,7 @@ function readDelta(reader: Reader, fold: CursorFold): void {
     if (what === 0) fold.acked(from, to)
     else fold.pending(reader.pending(from, to, what - 1))
   }
+  for (const replacement of reader.replacements()) fold.replaced(replacement)
 }
 
 const any = (): boolean => true
@@ -171,6 +190,18 @@ class Writer {
 
   time(time: number, wallOffsetMs: number): void {
     this.number(time === 0 ? 0 : Math.max(1, Math.ceil(time + wallOffsetMs)))
+  }
+
+  /** Nothing at all where there are none, which is the rule. */
+  replacements(all: readonly Replacement[]): void {
+    if (all.length > 0) this.number(all.length)
+    for (const { offset, record } of all) {
+      this.number(offset)
+      this.number(record.length)
+      while (this.#length + record.length > this.#bytes.length) this.#grow()
+      this.#bytes.set(record, this.#length)
+      this.#length += record.length
+    }
   }
 
   record(id: string): Uint8Array {
@@ -228,6 +259,19 @@ class Reader {
     if (from < 0 || to <= from) throw new RangeError('subscription log: a range is impossible')
     this.#last = to
     return { from, to }
+  }
+
+  replacements(): Replacement[] {
+    const all: Replacement[] = []
+    for (let left = this.#at < this.#end ? this.number() : 0; left > 0; left--) {
+      const offset = this.number()
+      const end = this.number() + this.#at
+      if (end > this.#end) throw new RangeError('subscription log: a record ends early')
+      // A copy: what was read around it must not stay in memory for it.
+      all.push({ offset, record: this.#bytes.slice(this.#at, end) })
+      this.#at = end
+    }
+    return all
   }
 
   pending(from: number, to: number, what: number): PendingRun {

@@ -189,7 +189,8 @@ export class CursorStore implements CursorLog {
         fold.cutAt(end)
       }
       const state = fold.state()
-      for (const run of state.runs) run.notBefore = run.notBefore === 0 ? 0 : Math.max(0, run.notBefore - wallOffsetMs)
+      // A time before the ledger's clock began is negative: since when a key is parked.
+      for (const run of state.runs) if (run.notBefore !== 0) run.notBefore -= wallOffsetMs
       const cursor = new Cursor(this, id, state)
       this.#cursors.set(id, cursor)
       if (!isCut) continue

@@ -11,13 +11,16 @@
  */
 import { type SubscriptionSettings, TidingsError } from '@tidings/sdk/protocol'
 import type { Metrics } from '../base/telemetry.ts'
+import type { RecordBatch } from '../log/record-batch.ts'
 import type { Partition } from '../partition/partition.ts'
 import type { PublishInput, PublishReceipt, Topic } from '../partition/topic.ts'
 import { findBatch } from './batch-lookup.ts'
 import type { Cursor } from './cursor.ts'
 import { deadLetterOf, deadLetterTopic } from './dead-letter.ts'
 import type { DeliveryMemory } from './delivery-memory.ts'
+import type { KeyLedger } from './key-ledger.ts'
 import type { Doomed, Failure, Ledger } from './ledger.ts'
+import { replacedBatch } from './replacement.ts'
 import type { Run } from './run-list.ts'
 import type { ShelfHost } from './shelf.ts'
 import type { OpenTopic, TopicDirectory } from './topic-directory.ts'
@@ -42,6 +45,8 @@ export interface DeadLetterLane {
   readonly partition: Partition
   readonly cursor: Cursor
   readonly ledger: Ledger
+  /** The same ledger, where keys have an order. */
+  readonly keys: KeyLedger | null
 }
 
 interface Letter {
@@ -186,7 +191,7 @@ export class DeadLetters {
         to = offset + 1
         const batch = await findBatch(this.#lane.partition, offset)
         if (batch) {
-          const input = deadLetterOf(batch, this.#about(offset, run), this.#key(offset))
+          const input = deadLetterOf(this.#delivered(batch, offset), this.#about(offset, run), this.#key(offset))
           letters.push({ offset, input })
           bytes += input.value.length
         } else if (!this.#isClosed) lost += this.#lane.ledger.bury(offset, offset + 1)
@@ -198,6 +203,12 @@ export class DeadLetters {
       this.#host.logger.warn(about, 'retention removed messages before their dead letters were written')
     }
     return { letters, to }
+  }
+
+  /** What consumers got of the message: a person may have replaced it. */
+  #delivered(batch: RecordBatch, offset: number): RecordBatch {
+    const replacement = this.#lane.keys?.replacementOf(offset)
+    return replacement ? replacedBatch(batch, offset, replacement) : batch
   }
 
   #about(offset: number, { attempts, failure }: Doomed): Parameters<typeof deadLetterOf>[1] {

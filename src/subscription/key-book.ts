@@ -40,6 +40,8 @@ export class KeyBook {
   /** The keys that are parked. */
   readonly parked = new Map<string, KeyQueue>()
   policy: KeyPolicy
+  /** Records that are delivered instead of those in the log. */
+  readonly replaced = new Map<number, Uint8Array>()
   /** How many wait in queues of parked keys. */
   held = 0
   next = 0
@@ -59,9 +61,10 @@ export class KeyBook {
   /** Forgets everything. */
   clear(next: number): void {
     for (const { holder } of this.leased) if (holder) holder.outstanding--
-    const { messages, leased, delayed, doomed, unread, parked, queues, ready } = this
-    for (const index of [messages, leased, delayed, doomed, unread, parked, queues, ready]) index.clear()
+    const { messages, leased, delayed, doomed, unread, parked, replaced, queues, ready } = this
+    for (const index of [messages, leased, delayed, doomed, unread, parked, replaced, queues, ready]) index.clear()
     this.held = 0
+    this.start = 0
     this.next = next
     this.wakeAt = Number.POSITIVE_INFINITY
     this.changes.requireWhole()
@@ -157,7 +160,8 @@ export class KeyBook {
       if (isAlike && last.notBefore === notBefore) last.to = to
       else runs.push({ from, to, attempts, failed, notBefore })
     }
-    return { next: this.next, runs }
+    const replaced = [...this.replaced].map(([offset, record]) => ({ offset, record }))
+    return { next: this.next, runs, ...(replaced.length > 0 ? { replaced } : {}) }
   }
 
   /** In which state the message waits. */
@@ -256,6 +260,7 @@ export class KeyBook {
 
   #forget({ from, to }: Message): void {
     this.messages.delete(from)
+    if (this.replaced.delete(from)) this.changes.replaced(from, null)
     this.changes.acked(from, to)
   }
 

@@ -10,6 +10,7 @@
  */
 import { KeyBook, type KeyPolicy, STAGED } from './key-book.ts'
 import type { KeyQueue, Message } from './key-queue.ts'
+import { standingOf } from './key-standing.ts'
 import type { Doomed, LeaseHolder, Ledger, Standing } from './ledger.ts'
 import type { LedgerState } from './ledger-state.ts'
 import type { KeyOwners } from './ready-keys.ts'
@@ -25,6 +26,7 @@ export class KeyLedger implements Ledger {
     this.#book.next = state.next
     this.#low = Math.min(state.next, state.runs[0]?.from ?? state.next)
     for (const run of state.runs) this.#book.addUnread(run)
+    for (const { offset, record } of state.replaced ?? []) this.#book.replaced.set(offset, record)
   }
 
   get changes(): KeyBook['changes'] {
@@ -106,21 +108,7 @@ export class KeyLedger implements Ledger {
   }
 
   describe(offset: number): Standing {
-    if (offset >= this.next) return { state: 'not_reached' }
-    const message = this.#book.messages.get(offset)
-    if (!message) return { state: 'acked' }
-    const { state, attempts, deadline, holder, queue, failure } = message
-    if (state === 'leased') {
-      const isStaged = deadline === STAGED
-      return { state: 'outstanding', holder: holder!, attempt: attempts, deadline, isStaged, failure }
-    }
-    if (state === 'doomed') return { state, attempts, failure }
-    const parked = queue.parkedFirst
-    if (parked && parked.from <= offset) {
-      return { state: 'parked', attempts, blockedBy: parked === message ? null : parked.from, failure }
-    }
-    const blockedBy = queue.blockerOf(offset) ?? this.#drainedBy(queue)
-    return { state: 'waiting', attempts, notBefore: state === 'delayed' ? message.notBefore : 0, blockedBy, failure }
+    return standingOf(this.#book, offset)
   }
 
   advance(now: number): number {
@@ -297,6 +285,23 @@ export class KeyLedger implements Ledger {
     this.#book.reenter(message, { attempts: 0, failed: false, failure: null, notBefore: 0 })
   }
 
+  /** What is delivered instead of the message from now on. */
+  replace(message: Message, record: Uint8Array): void {
+    this.#book.replaced.set(message.from, record)
+    this.changes.replaced(message.from, record)
+  }
+
+  replacementOf(offset: number): Uint8Array | null {
+    return this.#book.replaced.get(offset) ?? null
+  }
+
+  /** Bytes of all replacements. */
+  get replacedBytes(): number {
+    let bytes = 0
+    for (const record of this.#book.replaced.values()) bytes += record.length
+    return bytes
+  }
+
   /** A parked key's failed message is given up on, and the key goes on after that. */
   doom(message: Message, failure: 'skipped' | 'parking_full'): void {
     this.#book.reenter(message, { failure })
@@ -346,16 +351,6 @@ export class KeyLedger implements Ledger {
 
   state(): LedgerState {
     return this.#book.state()
-  }
-
-  /** The lowest message that lies with a former owner of the key. */
-  #drainedBy(queue: KeyQueue): number | null {
-    if (queue.leases === 0 || this.#book.ready.groupOf(queue)) return null
-    let lowest: number | null = null
-    for (const { from, queue: other } of this.#book.leased) {
-      if (other === queue) lowest = Math.min(lowest ?? from, from)
-    }
-    return lowest
   }
 
   #each(holder: LeaseHolder, from: number, to: number, step: (message: Message) => void): number {

@@ -12,6 +12,7 @@ import type { Receiver } from './consumer.ts'
 import type { KeyLedger } from './key-ledger.ts'
 import { slotOf } from './key-slots.ts'
 import { ANYBODY } from './ready-keys.ts'
+import { replacedBatch } from './replacement.ts'
 import type { Staging, StagingLane } from './staging.ts'
 
 /** Messages that one pass looks at. */
@@ -47,12 +48,11 @@ export class KeyStaging implements Staging {
       const offset = run.from
       const batch = shelf.batchAt(offset)
       if (!batch || this.#isTired()) return false
-      // What was delivered before a restart is not screened here, but when it goes out again.
-      const fate = this.#screen(batch, offset, 2)
-      if (fate === 'stop') return false
-      if (fate === 'goes') {
-        const key = recordKey(batch.bytes, batch.positionOf(offset))
-        this.#ledger.learn(offset, key && textOf(batch, key), key ? slotOf(murmur2(key)) : -1)
+      // What was looked at before a restart is screened when it goes out, not here.
+      if (!batch.has(offset)) this.#skip(offset)
+      else {
+        const { key, slot } = keyAt(batch, offset)
+        this.#ledger.learn(offset, key, slot)
       }
     }
     return true
@@ -66,11 +66,12 @@ export class KeyStaging implements Staging {
       const { from } = message
       const batch = this.#lane.shelf.batchAt(from)
       if (!batch) return
-      const fate = this.#screen(batch, from, message.attempts + 1)
+      const replacement = this.#ledger.replacementOf(from)
+      const fate = replacement ? 'goes' : this.#screen(batch, from, message.attempts + 1)
       if (fate === 'stop') return
       if (fate === 'passed') continue
       this.#ledger.lease(receiver, message)
-      this.#put(receiver, batch, from, message.attempts)
+      this.#put(receiver, replacement ? replacedBatch(batch, from, replacement) : batch, from, message.attempts)
     }
   }
 
@@ -82,24 +83,34 @@ export class KeyStaging implements Staging {
       const offset = ledger.next
       const batch = shelf.batchAt(offset)
       if (!batch || this.#isTired()) return
+      if (!batch.has(offset)) {
+        this.#skip(offset)
+        continue
+      }
+      const { key, slot } = keyAt(batch, offset)
+      // In order nothing goes past what has to wait, unless it waits for a parked key.
+      if (ordered && this.#waits(key)) return
       const fate = this.#screen(batch, offset, 1)
       if (fate === 'stop') return
       if (fate === 'passed') continue
-      const bytes = recordKey(batch.bytes, batch.positionOf(offset))
-      const key = bytes && textOf(batch, bytes)
-      const queue = ledger.queueOf(key, bytes ? slotOf(murmur2(bytes)) : -1)
+      const queue = ledger.queueOf(key, slot)
       const group = ledger.groupOf(queue)
       const receiver = group && this.#receiverOf(group)
       if (receiver) {
         ledger.leaseNext(receiver, queue, key)
         this.#put(receiver, batch, offset, 1)
       } else {
-        // In order nothing goes past what has to wait, unless it waits for a parked key.
-        if (ordered && queue.parked === 0) return
         ledger.passOver(queue, key)
         cursor.touch('lazy')
       }
     }
+  }
+
+  /** Where the order is that of offsets: the next message cannot go out, and is not for a parked key. */
+  #waits(key: string | null): boolean {
+    const queue = this.#ledger.queueOf(key, -1)
+    const group = this.#ledger.groupOf(queue)
+    return queue.parked === 0 && !(group && this.#receiverOf(group))
   }
 
   /** Who of the group gets the next message, or null when nobody can take it. */
@@ -116,14 +127,18 @@ export class KeyStaging implements Staging {
 
   /** Skips the message if it is to be passed over. `stop`: this pass may not look at more. */
   #screen(batch: RecordBatch, offset: number, attempt: number): 'goes' | 'passed' | 'stop' {
-    const { topic, host, cursor } = this.#lane
+    const { topic, host } = this.#lane
     const { screen } = host
     if (!screen.isNeeded(batch, attempt)) return 'goes'
     if (screen.isExhausted) return 'stop'
     if (screen.verdict(topic, batch, offset, attempt) === null) return 'goes'
-    this.#ledger.skip(offset, offset + 1)
-    cursor.touch('lazy')
+    this.#skip(offset)
     return 'passed'
+  }
+
+  #skip(offset: number): void {
+    this.#ledger.skip(offset, offset + 1)
+    this.#lane.cursor.touch('lazy')
   }
 
   /** Enough for one pass: the rest comes in the next. */
@@ -134,8 +149,11 @@ export class KeyStaging implements Staging {
   }
 }
 
-/** A key's bytes, one character each: what tells keys apart. */
-function textOf({ bytes }: RecordBatch, key: Uint8Array): string {
+/** The key of a record, its bytes one character each (what tells keys apart), and its slot. */
+function keyAt(batch: RecordBatch, offset: number): { key: string | null; slot: number } {
+  const { bytes } = batch
+  const key = recordKey(bytes, batch.positionOf(offset))
+  if (!key) return { key: null, slot: -1 }
   const from = key.byteOffset - bytes.byteOffset
-  return bytes.toString('latin1', from, from + key.length)
+  return { key: bytes.toString('latin1', from, from + key.length), slot: slotOf(murmur2(key)) }
 }

@@ -8,11 +8,19 @@ import type { Run } from './run-list.ts'
 export interface PendingRun extends Run {
   attempts: number
   failed: boolean
-  /** Not to be delivered before; 0: at once. */
+  /** Not to be delivered before; 0: at once. Of a message whose attempts are used up: since when it is parked. */
   notBefore: number
+}
+
+/** A record that is delivered instead of the one in the log. */
+export interface Replacement {
+  offset: number
+  record: Uint8Array
 }
 
 export interface LedgerState {
   next: number
   runs: PendingRun[]
+  /** Of pending messages; mostly there are none. */
+  replaced?: Replacement[]
 }

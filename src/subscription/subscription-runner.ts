@@ -21,6 +21,7 @@ import { KeySlots } from './key-slots.ts'
 import { Lane, type LaneHost, type ServedPartition } from './lane.ts'
 import { Lanes } from './lanes.ts'
 import type { LeaseHolder } from './ledger.ts'
+import { Parking } from './parking.ts'
 import { checkPosition, offsetOf, refuseOffsets, settledOffset } from './positions.ts'
 import { type PullHost, Pulls } from './pulls.ts'
 import { Redrive, type RedriveHost } from './redrive.ts'
@@ -66,6 +67,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
   readonly slots = new KeySlots<Receiver>()
   readonly memory = new DeliveryMemory()
   readonly screen: Screen
+  readonly parking: Parking
   readonly pulled: Attachment
   settings: SubscriptionSettings
   receivers: readonly Receiver[] = []
@@ -96,6 +98,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     this.screen.configure(this.settings.filter)
     this.#redrive = new Redrive(this)
     this.pulled = this.#pulledAttachment()
+    this.parking = new Parking({ host: this, lanes: () => this.#lanes.awake })
     for (const served of options.partitions) this.addPartition(served)
   }
 
@@ -314,6 +317,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
       return isServed || (screen.isExhausted && !wasExhausted)
     })
     if (screen.close()) this.wake()
+    this.parking.settle()
     this.#pulls.answer()
     this.#arm(now)
   }

@@ -155,6 +155,17 @@ function refuseChange(current: SubscriptionSettings, wanted: SubscriptionSetting
   if (!samePosition(wanted.start, current.start)) {
     throw new TidingsError('conflict', 'start: the subscription exists and has begun; use seek to move it')
   }
+  if (wanted.type === 'exclusive' && isParking(wanted) !== isParking(current)) {
+    throw new TidingsError(
+      'conflict',
+      'deadLetter.mode: whether an exclusive subscription parks keys cannot be changed; ' +
+        'delete it, or make one under another name',
+    )
+  }
+}
+
+function isParking({ deadLetter }: SubscriptionSettings): boolean {
+  return deadLetter?.mode === 'park'
 }
 
 function samePosition(a: Position, b: Position): boolean {

@@ -23,6 +23,7 @@ export function stateOf({ settings, isPattern, lanes, consumers }: Shown, wall: 
     unacked: sum(lanes, (lane) => lane.ledger.leased),
     redelivering: sum(lanes, (lane) => lane.ledger.waiting),
     deadLettering: sum(lanes, (lane) => lane.ledger.doomedCount),
+    parked: sum(lanes, (lane) => lane.keys?.parked.size ?? 0),
     consumers: consumers.map(({ port, outstanding, isPaused }, index) => ({
       name: port.name,
       unacked: outstanding,

@@ -5,6 +5,7 @@
 import type { MessageId, Position, SubscriptionSettings } from '@tidings/sdk/protocol'
 import type { RecordBatch } from '../log/record-batch.ts'
 import type { MessageExplanation, SubscriptionExplanation } from './explanation.ts'
+import type { ReplacedValue } from './replacement.ts'
 
 /** Records [from, to) of a batch, lying with one consumer from now on. */
 export interface Delivery {
@@ -78,6 +79,8 @@ export interface SubscriptionState {
   redelivering: number
   /** Messages that were given up on and whose dead letter is not durable yet. */
   deadLettering: number
+  /** Keys that are parked. */
+  parked: number
   consumers: {
     name: string
     unacked: number
@@ -106,6 +109,53 @@ export interface RedriveAnswer {
   matched?: number
 }
 
+/** A key whose messages wait for a person, since one of them was delivered in vain for the last time. */
+export interface ParkedKey {
+  key: string
+  /** Only where the subscription follows a pattern. */
+  topic?: string
+  partition: number
+  /** The failed message. */
+  offset: number
+  attempts: number
+  /** Milliseconds since the epoch. */
+  parkedAt: number
+  /** Messages that wait behind it. */
+  waiting: number
+  /** How it failed last, in the consumer's words where there are any; null: nobody knows any more. */
+  reason: string | null
+}
+
+export interface Parked {
+  parked: ParkedKey[]
+  /** How many keys are parked, listed or not. */
+  count: number
+  /** Keys that were parked for too long since the start, and whose failed message went to dead letters for it. */
+  fellBack: number
+}
+
+/** Which one is meant, where a key is parked in several partitions. */
+export interface ParkedPlace {
+  topic?: string
+  partition?: number
+}
+
+export const PARKED_ACTIONS = ['resume', 'skip', 'discard', 'replace'] as const
+
+/**
+ * What a person does about a parked key. `resume`: its failed message is tried again, from the first
+ * attempt; `replace`: with another value. `skip`: it goes to the dead-letter topic, `discard`: it is
+ * acknowledged, and the key goes on.
+ */
+export type Doing = { action: 'resume' | 'skip' | 'discard' } | ({ action: 'replace' } & ReplacedValue)
+
+export interface ParkedKeys {
+  /** The longest parked first, `limit` at most. Resolves when what it tells is durable. */
+  list(limit: number): Promise<Parked>
+  /** Resolves when it is done, durably, with what was parked. `not_found`: the key is not. */
+  act(key: string, place: ParkedPlace, doing: Doing): Promise<ParkedKey>
+}
+
 export interface Subscription {
   readonly id: string
   readonly name: string
@@ -121,6 +171,7 @@ export interface Subscription {
   pull(max: number, waitMs: number, signal?: AbortSignal): Promise<Delivery[]>
   /** The verbs of HTTP: they reach what pulls hold. */
   readonly pulled: Attachment
+  readonly parking: ParkedKeys
   /** Resolves when the new position is durable. What is outstanding is forgotten, consumers stay. */
   seek(to: Position): Promise<void>
   state(): SubscriptionState

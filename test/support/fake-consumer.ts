@@ -2,6 +2,8 @@
  * A consumer's connection that only writes down what it is handed, message by message: "0:5 #1" is
  * offset 5 of partition 0 at its first attempt.
  */
+import { recordEnd, recordValueAt } from '@tidings/sdk/protocol'
+import type { RecordBatch } from '../../src/log/record-batch.ts'
 import type { ConsumerPort, Delivery, Gap } from '../../src/subscription/subscription.ts'
 
 export class FakeConsumer implements ConsumerPort {
@@ -10,6 +12,8 @@ export class FakeConsumer implements ConsumerPort {
   readonly weight = 1
   isReady = true
   got: string[] = []
+  /** The values of everything that came, as text. */
+  readonly values: string[] = []
   readonly gaps: Gap[] = []
   endedBecause: string | null = null
 
@@ -20,6 +24,8 @@ export class FakeConsumer implements ConsumerPort {
 
   deliver(delivery: Delivery): void {
     this.got.push(...messagesOf([delivery]))
+    const { batch, from, to } = delivery
+    for (let offset = from; offset < to; offset++) this.values.push(valueText(batch, offset))
   }
 
   gap(gap: Gap): void {
@@ -49,4 +55,10 @@ export function messagesOf(deliveries: readonly Delivery[]): string[] {
 /** The texts that FakeConsumer writes for offsets [from, to). */
 export function messages(partition: number, from: number, to: number, attempt = 1): string[] {
   return Array.from({ length: to - from }, (_, i) => `${partition}:${from + i} #${attempt}`)
+}
+
+function valueText(batch: RecordBatch, offset: number): string {
+  const { bytes } = batch
+  const at = batch.positionOf(offset)
+  return bytes.subarray(recordValueAt(bytes, at), recordEnd(bytes, at, bytes.length)).toString()
 }
