@@ -34,7 +34,7 @@ export interface HostOptions {
   nodeId: string
   autoCreateTopics: boolean
   /** What partitions share, but for what the host has itself and for the epoch, which the catalog gives. */
-  environment: Omit<PartitionEnvironment, 'leaderEpoch' | 'random'>
+  environment: Omit<PartitionEnvironment, 'leaderEpoch' | 'random' | 'background'>
 }
 
 const MAINTENANCE_MS = 5000
@@ -72,7 +72,7 @@ export class BrokerHost implements Host {
   constructor(options: HostOptions) {
     this.#options = options
     this.#catalog = options.catalog
-    this.#environment = { ...options.environment, random: options.random, leaderEpoch: 0 }
+    this.#environment = { ...options.environment, random: options.random, background: new Serial(), leaderEpoch: 0 }
     this.#files = new TopicFiles(options.environment.disk, options.random)
     this.#clock = options.environment.clock
     this.#logger = options.environment.logger

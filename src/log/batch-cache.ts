@@ -46,6 +46,10 @@ export class BatchCache {
   readonly #budget: CacheBudget
   readonly #tail: Fifo
   readonly #loaded: Fifo[] = []
+  /** The tail counts from here. */
+  #tailFrom = 0
+  /** Raised whenever something was forgotten: what was read before is not to be kept after. */
+  generation = 0
   readonly #stretches: Evictable = { evictOldest: () => void this.#loaded.shift() }
 
   constructor(budget: CacheBudget) {
@@ -73,13 +77,23 @@ export class BatchCache {
   }
 
   find(offset: number): RecordBatch | undefined {
-    const live = this.#tail.find(offset)
+    const live = offset < this.#tailFrom ? undefined : this.#tail.find(offset)
     if (live) return live
     for (let i = this.#loaded.length - 1; i >= 0; i--) {
       const batch = this.#loaded[i]!.find(offset)
       if (batch) return batch
     }
     return undefined
+  }
+
+  /** Compaction took records out of [from, to): what is kept of it is out of date. */
+  forget(from: number, to: number): void {
+    this.generation += 1
+    this.#tailFrom = Math.max(this.#tailFrom, to)
+    this.#loaded.forEach((stretch, i) => {
+      // Something must stay in its place, to be evicted when its turn comes.
+      if (stretch.overlaps(from, to)) this.#loaded[i] = new Fifo()
+    })
   }
 
   /** Forgets appended batches from the offset on: their write failed. */
@@ -106,6 +120,11 @@ class Fifo implements Evictable {
       this.#batches = this.#batches.slice(this.#head)
       this.#head = 0
     }
+  }
+
+  overlaps(from: number, to: number): boolean {
+    const first = this.#batches[this.#head]
+    return first !== undefined && first.baseOffset < to && this.#batches.at(-1)!.nextOffset > from
   }
 
   truncate(offset: number): void {

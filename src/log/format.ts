@@ -19,6 +19,8 @@ const CHECKPOINT_MAGIC = 0x54444350 // "TDCP"
 
 const SEGMENT_NAME = /^(\d{20})\.log$/
 export const CHECKPOINT_FILE = 'checkpoint'
+/** A segment that compaction writes anew, not finished yet. */
+export const COMPACTING_FILE = 'compacting'
 
 export function segmentName(baseOffset: number): string {
   return `${String(baseOffset).padStart(20, '0')}.log`
@@ -206,24 +208,42 @@ export interface Checkpoint {
   /** The active segment, and how many of its bytes are known to be on stable storage. */
   segmentBase: number
   durablePosition: number
+  /** Where the last round of compaction ended: see CompactionState. */
+  compactedThrough: number
+  oldestTombstone: number
 }
 
-/**    0  u32  magic "TDCP"   4  u16 version   8  u64 start   16  u64 segment   24  u64 durable   32  u32 CRC of 0..32 */
+const CHECKPOINT_BYTES = 52
+
+/**
+ *    0  u32  magic "TDCP"    8  u64  start offset        24  u64  durable position     40  u64  oldest tombstone
+ *    4  u16  version        16  u64  active segment      32  u64  compacted through    48  u32  CRC-32 of 0 to 48
+ */
 export function encodeCheckpoint(checkpoint: Checkpoint): Buffer {
-  const bytes = Buffer.alloc(36)
+  const bytes = Buffer.alloc(CHECKPOINT_BYTES)
   bytes.writeUInt32BE(CHECKPOINT_MAGIC, 0)
   bytes.writeUInt16BE(FORMAT_VERSION, 4)
   putU64(bytes, 8, checkpoint.startOffset)
   putU64(bytes, 16, checkpoint.segmentBase)
   putU64(bytes, 24, checkpoint.durablePosition)
-  bytes.writeUInt32BE(crc32(bytes.subarray(0, 32)), 32)
+  putU64(bytes, 32, checkpoint.compactedThrough)
+  putU64(bytes, 40, checkpoint.oldestTombstone)
+  bytes.writeUInt32BE(crc32(bytes.subarray(0, 48)), 48)
   return bytes
 }
 
 export function decodeCheckpoint(bytes: Buffer): Checkpoint | Exclude<HeaderCheck, 'ok'> {
-  if (bytes.length !== 36 || bytes.readUInt32BE(0) !== CHECKPOINT_MAGIC) return 'bad'
-  if (crc32(bytes.subarray(0, 32)) !== bytes.readUInt32BE(32)) return 'bad'
+  if (bytes.length < 8 || bytes.readUInt32BE(0) !== CHECKPOINT_MAGIC) return 'bad'
+  const crcAt = bytes.length - 4
+  if (crc32(bytes.subarray(0, crcAt)) !== bytes.readUInt32BE(crcAt)) return 'bad'
   const version = checkVersion(bytes)
   if (version !== 'ok') return version
-  return { startOffset: getU64(bytes, 8), segmentBase: getU64(bytes, 16), durablePosition: getU64(bytes, 24) }
+  if (bytes.length !== CHECKPOINT_BYTES) return 'bad'
+  return {
+    startOffset: getU64(bytes, 8),
+    segmentBase: getU64(bytes, 16),
+    durablePosition: getU64(bytes, 24),
+    compactedThrough: getU64(bytes, 32),
+    oldestTombstone: getU64(bytes, 40),
+  }
 }

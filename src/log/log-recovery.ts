@@ -4,11 +4,13 @@
  * every step is either a truncation to a place that is already the end, or the writing of a footer.
  * Sealed segments cost one small read; only the active one is scanned.
  */
-import { type Disk, type DiskFile, readWhole } from '../base/disk.ts'
+import { type Disk, type DiskFile, isMissing, readWhole } from '../base/disk.ts'
 import { assert } from '../base/invariant.ts'
+import type { CompactionState } from './compaction.ts'
 import {
   CHECKPOINT_FILE,
   type Checkpoint,
+  COMPACTING_FILE,
   decodeCheckpoint,
   type Footer,
   type SegmentHeader,
@@ -53,6 +55,7 @@ export interface RecoveredLog {
   sealed: Segment[]
   active: Segment
   startOffset: number
+  compaction: CompactionState
   report: RecoveryReport
 }
 
@@ -96,7 +99,19 @@ export async function recoverLog(place: LogPlace): Promise<RecoveredLog> {
   // A segment may have been found whose creation had not come to syncing its name.
   await disk.syncDirectory(directory)
   const startOffset = sealed[0]?.baseOffset ?? active.baseOffset
-  return { sealed, active, startOffset, report }
+  await removeUnfinished(disk, directory)
+  const compaction = {
+    through: checkpoint?.compactedThrough ?? 0,
+    oldestTombstone: checkpoint?.oldestTombstone ?? 0,
+  }
+  return { sealed, active, startOffset, compaction, report }
+}
+
+/** What a compaction had not finished. */
+async function removeUnfinished(disk: Disk, directory: string): Promise<void> {
+  await disk.remove(`${directory}/${COMPACTING_FILE}`).catch((error: unknown) => {
+    if (!isMissing(error)) throw error
+  })
 }
 
 export async function readCheckpoint(disk: Disk, directory: string): Promise<Checkpoint | null> {

@@ -6,21 +6,23 @@
  * may overlap a write. Readers may come at any time. An error that leaves a file's state unknown
  * is for the caller to trip the latch on; `isFull` errors leave the log as it was.
  */
-
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock, Random } from '../base/clock.ts'
 import { type Disk, parentOf } from '../base/disk.ts'
 import { Serial } from '../base/serial.ts'
 import type { BatchCache } from './batch-cache.ts'
 import { CheckpointFile } from './checkpoint-file.ts'
-import { drawNonce, markOf, type SegmentHeader } from './format.ts'
-import { type RecoveryReport, recoverLog } from './log-recovery.ts'
+import { markOf } from './format.ts'
+import { LogCompaction } from './log-compaction.ts'
+import { type RecoveredLog, type RecoveryReport, recoverLog } from './log-recovery.ts'
 import type { OpenSegments } from './open-segments.ts'
 import type { RecordBatch } from './record-batch.ts'
 import { type Hold, holdOf, type Retained, type RetentionPolicy, startAfterRetention } from './retention.ts'
 import { SealedFile } from './sealed-file.ts'
-import { Segment } from './segment.ts'
+import { SealedSegments } from './sealed-segments.ts'
+import { newHeader, Segment } from './segment.ts'
 import { offsetAtTime, readFrom } from './segment-read.ts'
+import type { SegmentWriter } from './segment-writer.ts'
 
 /** Larger groups gain nothing from space written ahead: they would only be written twice. */
 const RUNWAY_GROUP_BYTES = 65_536
@@ -48,6 +50,7 @@ export class Log {
   readonly directory: string
   readonly tag: number
   readonly cache: BatchCache
+  readonly compaction: LogCompaction
   /** A segment is rolled when the next group would take it past this; an oversized group goes alone. */
   segmentBytes: number
   /** Offset after the last record on stable storage. */
@@ -56,7 +59,7 @@ export class Log {
   readonly #clock: Clock
   readonly #random: Random
   readonly #openSegments: OpenSegments
-  #sealed: Segment[]
+  readonly #sealed: SealedSegments
   #active: Segment
   #startOffset: number
   /** What checkpoints say: moves before `#startOffset` does, which waits until that is on stable storage. */
@@ -68,7 +71,7 @@ export class Log {
   /** What takes segments out of the list comes one after the other. */
   readonly #changes = new Serial()
 
-  private constructor(options: LogOptions, sealed: Segment[], active: Segment, startOffset: number) {
+  private constructor(options: LogOptions, { sealed, active, startOffset, compaction }: Omit<RecoveredLog, 'report'>) {
     this.#disk = options.disk
     this.#clock = options.clock
     this.#random = options.random
@@ -77,11 +80,22 @@ export class Log {
     this.segmentBytes = options.segmentBytes
     this.cache = options.cache
     this.#openSegments = options.openSegments
-    this.#sealed = sealed
+    this.#sealed = new SealedSegments(sealed)
     this.#active = active
     this.#startOffset = startOffset
     this.#nextStart = startOffset
     this.#checkpoint = new CheckpointFile(options.disk, options.directory)
+    this.compaction = new LogCompaction(
+      {
+        disk: options.disk,
+        directory: options.directory,
+        sealed: this.#sealed,
+        newHeader: (baseOffset) => newHeader(options, baseOffset),
+        replace: (segment, written, path) => this.#replace(segment, written, path),
+        checkpoint: () => this.checkpoint(),
+      },
+      compaction,
+    )
     this.durableOffset = active.nextOffset
   }
 
@@ -91,7 +105,8 @@ export class Log {
     await disk.makeDirectory(directory)
     await disk.syncDirectory(parentOf(directory))
     const active = await Segment.create(disk, directory, newHeader(options, 0))
-    const log = new Log(options, [], active, 0)
+    const compaction = { through: 0, oldestTombstone: 0 }
+    const log = new Log(options, { sealed: [], active, startOffset: 0, compaction })
     try {
       await log.checkpoint()
     } catch (error) {
@@ -103,11 +118,11 @@ export class Log {
 
   /** Recovers an existing log; throws CorruptionError when durable bytes are damaged or gone. */
   static async open(options: LogOptions): Promise<{ log: Log; report: RecoveryReport }> {
-    const { sealed, active, startOffset, report } = await recoverLog({
+    const { report, ...recovered } = await recoverLog({
       ...options,
       newHeader: (baseOffset) => newHeader(options, baseOffset),
     })
-    return { log: new Log(options, sealed, active, startOffset), report }
+    return { log: new Log(options, recovered), report }
   }
 
   get startOffset(): number {
@@ -135,22 +150,24 @@ export class Log {
   }
 
   get bytes(): number {
-    return this.#sealed.reduce((sum, segment) => sum + segment.size, this.#active.content.end)
+    return this.#sealed.bytes + this.#active.content.end
   }
 
   /** Time of the newest message, 0 in an empty log: the next one is not older. */
   get maxTimestamp(): number {
-    const newest = this.#active.content.isEmpty ? this.#sealed.at(-1) : this.#active
-    return newest?.content.maxTimestamp ?? 0
+    return this.#newest?.content.maxTimestamp ?? 0
   }
 
   get leaderEpoch(): number {
-    const newest = this.#active.content.isEmpty ? this.#sealed.at(-1) : this.#active
-    return newest?.content.leaderEpoch ?? 0
+    return this.#newest?.content.leaderEpoch ?? 0
+  }
+
+  get #newest(): Segment | undefined {
+    return this.#active.content.isEmpty ? this.#sealed.newest : this.#active
   }
 
   segments(): SegmentInfo[] {
-    return [...this.#sealed, this.#active].map((segment) => ({
+    return [...this.#sealed.list, this.#active].map((segment) => ({
       baseOffset: segment.baseOffset,
       nextOffset: segment.nextOffset,
       bytes: segment.sealed ? segment.size : segment.content.end,
@@ -180,7 +197,7 @@ export class Log {
     const header = newHeader({ tag: this.tag, clock: this.#clock, random: this.#random }, old.nextOffset)
     const next = await Segment.create(this.#disk, this.directory, header)
     await old.seal()
-    this.#sealed.push(old)
+    this.#sealed.add(old)
     this.#active = next
     this.#openSegments.opened(old)
   }
@@ -219,10 +236,15 @@ export class Log {
     const segment = this.#segmentOf(offset)
     const hinted = this.#hint?.offset === offset && this.#hint.segment === segment ? this.#hint.position : null
     this.#openSegments.opened(segment)
-    const { batches, end } = await readFrom(segment, offset, hinted)
-    const last = batches.at(-1)
-    if (last) this.#hint = { offset: last.nextOffset, segment, position: end }
-    return batches
+    try {
+      const { batches, end } = await readFrom(segment, offset, hinted)
+      const last = batches.at(-1)
+      if (last) this.#hint = { offset: last.nextOffset, segment, position: end }
+      return batches
+    } catch (error) {
+      if (segment.isRetired) return this.read(offset)
+      throw error
+    }
   }
 
   /**
@@ -231,21 +253,27 @@ export class Log {
    */
   openSealed(baseOffset: number): Promise<SealedFile | null> {
     return this.#changes.run('', async () => {
-      const segment = this.#sealed.find((one) => one.baseOffset === baseOffset)
+      const segment = this.#sealed.list.find((one) => one.baseOffset === baseOffset)
       return segment?.sealed ? new SealedFile(segment, await this.#disk.open(segment.path, 'read')) : null
     })
   }
 
   /** The first offset at or after a time, `nextOffset` when every message is older. */
   async offsetAt(timestamp: number): Promise<number> {
-    const segments = [...this.#sealed, this.#active]
+    const segments = [...this.#sealed.list, this.#active]
     const segment = segments.find(({ content }) => !content.isEmpty && content.maxTimestamp >= timestamp)
-    return segment ? offsetAtTime(segment, timestamp) : this.nextOffset
+    if (!segment) return this.nextOffset
+    try {
+      return await offsetAtTime(segment, timestamp)
+    } catch (error) {
+      if (segment.isRetired) return this.offsetAt(timestamp)
+      throw error
+    }
   }
 
   /** Batches from a time on that may carry idempotency keys; segments without any are not read. */
   async *keyedSince(timestamp: number): AsyncGenerator<RecordBatch> {
-    for (const { content, baseOffset } of [...this.#sealed, this.#active]) {
+    for (const { content, baseOffset } of [...this.#sealed.list, this.#active]) {
       if (content.isEmpty || !content.hasIdempotencyKeys || content.maxTimestamp < timestamp) continue
       let offset = baseOffset
       if (content.minTimestamp < timestamp) offset = Math.max(offset, await this.offsetAt(timestamp))
@@ -289,13 +317,7 @@ export class Log {
   }
 
   #retained(): Retained {
-    const sealed = this.#sealed.map(({ baseOffset, nextOffset, size, content }) => ({
-      baseOffset,
-      nextOffset,
-      bytes: size,
-      maxTimestamp: content.maxTimestamp,
-    }))
-    return { sealed, totalBytes: this.bytes, nextOffset: this.nextOffset }
+    return { sealed: this.#sealed.measured(), totalBytes: this.bytes, nextOffset: this.nextOffset }
   }
 
   /** Removes the sealed segments that end at or before the offset. */
@@ -308,12 +330,12 @@ export class Log {
    * removed by the next recovery.
    */
   async #removeBelow(offset: number): Promise<boolean> {
-    const going = this.#sealed.filter((segment) => segment.nextOffset <= offset)
+    const going = this.#sealed.list.filter((segment) => segment.nextOffset <= offset)
     if (going.length === 0) return false
     // Nothing is given up before this: without room for it the next call finds the same segments again.
     this.#nextStart = Math.max(this.#nextStart, going.at(-1)!.nextOffset)
     await this.checkpoint()
-    this.#sealed = this.#sealed.slice(going.length)
+    this.#sealed.dropFirst(going.length)
     this.#startOffset = going.at(-1)!.nextOffset
     if (this.#hint && this.#hint.offset < this.#startOffset) this.#hint = null
     for (const segment of going) {
@@ -332,34 +354,41 @@ export class Log {
       startOffset: this.#nextStart,
       segmentBase: this.#active.baseOffset,
       durablePosition: this.#active.durablePosition,
+      compactedThrough: this.compaction.state.through,
+      oldestTombstone: this.compaction.state.oldestTombstone,
     }))
   }
 
+  /** Not while a segment is on its way out: what is removed must not come back under the same name. */
+  #replace(old: Segment, written: SegmentWriter, path: string): Promise<boolean> {
+    return this.#changes.run('', async () => {
+      if (!this.#sealed.list.includes(old)) return false
+      const release = await old.hold()
+      try {
+        await this.#disk.rename(path, old.path)
+        await this.#disk.syncDirectory(this.directory)
+        this.#sealed.swap(old, Segment.written(this.#disk, old.path, written))
+        old.isRetired = true
+        this.cache.forget(old.baseOffset, old.nextOffset)
+        this.#openSegments.forget(old)
+      } finally {
+        release()
+      }
+      await old.close()
+      return true
+    })
+  }
+
   async close(): Promise<void> {
-    for (const segment of [...this.#sealed, this.#active]) {
+    for (const segment of [...this.#sealed.list, this.#active]) {
       this.#openSegments.forget(segment)
       await segment.close()
     }
   }
 
   #segmentOf(offset: number): Segment {
-    if (offset >= this.#active.baseOffset) return this.#active
-    let low = 0
-    let high = this.#sealed.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if (this.#sealed[middle]!.nextOffset <= offset) low = middle + 1
-      else high = middle
-    }
-    return this.#sealed[low]!
+    return offset >= this.#active.baseOffset ? this.#active : this.#sealed.holding(offset)
   }
-}
-
-function newHeader(
-  { tag, clock, random }: Pick<LogOptions, 'tag' | 'clock' | 'random'>,
-  baseOffset: number,
-): SegmentHeader {
-  return { baseOffset, tag, createdAt: clock.now(), nonce: drawNonce(random) }
 }
 
 function outOfRange(offset: number, start: number): TidingsError {

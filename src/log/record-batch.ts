@@ -49,6 +49,8 @@ export interface BatchStamp {
   mark: Buffer
   leaderEpoch: number
   count: number
+  /** Next offset - base offset; without it the count. */
+  span?: number
   attributes: number
 }
 
@@ -63,12 +65,23 @@ export function stampBatch(bytes: Buffer, stamp: BatchStamp): void {
   bytes.writeUInt32BE(stamp.partitionTag, 40)
   bytes.writeUInt32BE(stamp.leaderEpoch, 44)
   bytes.writeUInt32BE(stamp.count, 48)
-  bytes.writeUInt32BE(stamp.count, 52)
+  bytes.writeUInt32BE(stamp.span ?? stamp.count, 52)
   putU64(bytes, 56, 0)
   bytes.writeUInt16BE(0, 64)
   bytes.writeUInt16BE(stamp.attributes, 66)
   bytes.writeUInt32BE(0, 68)
   stamp.mark.copy(bytes, 72, 0, MARK_BYTES)
+  bytes.writeUInt32BE(crc32(bytes.subarray(12, BATCH_HEADER_BYTES)), 8)
+}
+
+/** Stamps a whole batch for its place in another segment. */
+export function stampHeader(
+  bytes: Buffer,
+  { durablePosition, partitionTag, mark }: Pick<BatchStamp, 'durablePosition' | 'partitionTag' | 'mark'>,
+): void {
+  putU64(bytes, 32, durablePosition)
+  bytes.writeUInt32BE(partitionTag, 40)
+  mark.copy(bytes, 72, 0, MARK_BYTES)
   bytes.writeUInt32BE(crc32(bytes.subarray(12, BATCH_HEADER_BYTES)), 8)
 }
 
@@ -133,6 +146,7 @@ export class RecordBatch {
 
   /** Offsets of the records that are there, in order. */
   *offsets(): Generator<number> {
+    if (this.count === 0) return
     for (let offset = this.baseOffset; offset < this.nextOffset; offset++) if (this.has(offset)) yield offset
   }
 

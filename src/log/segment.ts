@@ -7,8 +7,16 @@
  * The runway is space written ahead with zeros: an append into it changes no metadata of the file, so
  * its sync need not commit any.
  */
+import type { Clock, Random } from '../base/clock.ts'
 import { type Disk, type DiskFile, isFull, isMissing, parentOf } from '../base/disk.ts'
-import { encodeFooter, encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName } from './format.ts'
+import {
+  drawNonce,
+  encodeFooter,
+  encodeSegmentHeader,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+  segmentName,
+} from './format.ts'
 import type { RecordBatch } from './record-batch.ts'
 import { SegmentContent } from './segment-content.ts'
 
@@ -18,6 +26,20 @@ const RUNWAY_FIRST_BYTES = 16_384
 const RUNWAY_STEP_BYTES = 524_288
 const ZEROS = Buffer.alloc(RUNWAY_STEP_BYTES)
 
+export function newHeader(
+  { tag, clock, random }: { tag: number; clock: Clock; random: Random },
+  baseOffset: number,
+): SegmentHeader {
+  return { baseOffset, tag, createdAt: clock.now(), nonce: drawNonce(random) }
+}
+
+export interface WholeSegment {
+  header: SegmentHeader
+  content: SegmentContent
+  /** Of the file. */
+  size: number
+}
+
 export class Segment {
   readonly baseOffset: number
   readonly path: string
@@ -25,6 +47,8 @@ export class Segment {
   readonly nonce: Buffer
   readonly content: SegmentContent
   sealed: boolean
+  /** Compaction has put another file in its place: whoever still reads it must look again. */
+  isRetired = false
   /** Bytes known to be on stable storage. */
   durablePosition: number
   /** SHA-256 of the whole file, once it is sealed and somebody asked. */
@@ -83,11 +107,21 @@ export class Segment {
     return segment
   }
 
+  /** A sealed segment that was written as a whole, under this name by now. */
+  static written(disk: Disk, path: string, { header, content, size }: WholeSegment): Segment {
+    const segment = new Segment(disk, path, header, content, null)
+    segment.sealed = true
+    segment.size = size
+    segment.durablePosition = content.end
+    return segment
+  }
+
   get nextOffset(): number {
     return this.content.nextOffset
   }
 
   #open(): Promise<DiskFile> {
+    if (this.isRetired && !this.#file) return Promise.reject(new Error(`${this.path} was replaced`))
     this.#file ??= this.#disk.open(this.path, this.sealed ? 'read' : 'edit').catch((error: unknown) => {
       this.#file = null
       throw error
@@ -192,9 +226,25 @@ export class Segment {
     try {
       return await (await this.#open()).read(position, Math.min(length, end - position))
     } finally {
-      this.#reads -= 1
-      if (this.#reads === 0) for (const resolve of this.#awaitingIdle.splice(0)) resolve()
+      this.#readEnded()
     }
+  }
+
+  /** Keeps the file open, as a read would, until the answer is called: its name may then go to another file. */
+  async hold(): Promise<() => void> {
+    this.#reads += 1
+    try {
+      await this.#open()
+    } catch (error) {
+      this.#readEnded()
+      throw error
+    }
+    return () => this.#readEnded()
+  }
+
+  #readEnded(): void {
+    this.#reads -= 1
+    if (this.#reads === 0) for (const resolve of this.#awaitingIdle.splice(0)) resolve()
   }
 
   /** Closes the file once no read is under way; a later read opens it again. */

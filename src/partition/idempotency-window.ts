@@ -9,7 +9,7 @@
  */
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Random } from '../base/clock.ts'
-import { KeyHash } from './key-hash.ts'
+import { KeyHash } from '../base/key-hash.ts'
 
 export interface FirstPublish {
   partition: number

@@ -3,20 +3,19 @@
  * log of its subscriptions' acknowledgements. It owns both logs and their commit queues; who reads
  * it (subscriptions, HTTP) sees committed batches only.
  */
-import type { Clock, Random } from '../base/clock.ts'
-import { type Disk, isFull, isOutOfHandles, parentOf } from '../base/disk.ts'
-import type { Latch } from '../base/latch.ts'
-import type { SpaceGuard } from '../base/space-guard.ts'
-import type { Logger, Metrics } from '../base/telemetry.ts'
-import { BatchCache, type CacheBudget } from '../log/batch-cache.ts'
+import { isFull, parentOf } from '../base/disk.ts'
+import { BatchCache } from '../log/batch-cache.ts'
 import { partitionTag } from '../log/format.ts'
 import { Log, type SegmentInfo } from '../log/log.ts'
-import type { OpenSegments } from '../log/open-segments.ts'
 import type { RecordBatch } from '../log/record-batch.ts'
-import type { Hold, RetentionPolicy } from '../log/retention.ts'
+import type { Hold } from '../log/retention.ts'
 import type { SealedFile } from '../log/sealed-file.ts'
 import { Append, type AppendListener } from './append.ts'
 import { type CommitQueue, GroupCommit, type Records } from './commit-queue.ts'
+import { Maintenance } from './maintenance.ts'
+import type { PartitionEnvironment, PartitionSettings } from './partition-environment.ts'
+
+export type { PartitionEnvironment, PartitionSettings } from './partition-environment.ts'
 
 /** What readers and subscriptions may ask of a partition. */
 export interface Partition {
@@ -65,38 +64,10 @@ export interface Partition {
   readonly cursorGrowthBytes: number | null
 }
 
-/** What all partitions of a broker share. */
-export interface PartitionEnvironment {
-  disk: Disk
-  clock: Clock
-  random: Random
-  latch: Latch
-  logger: Logger
-  metrics: Metrics
-  space: SpaceGuard
-  cacheBudget: CacheBudget
-  openSegments: OpenSegments
-  /** Bytes that may wait for a partition's disk before publishers are told to slow down. */
-  maxQueuedBytes: number
-  leaderEpoch: number
-  /** How soon subscription logs roll and are written anew; small where that is to happen often. */
-  cursorLog?: { segmentBytes: number; growthBytes: number }
-  /** The same for the logs of scheduled messages. */
-  scheduleLog?: { segmentBytes: number; growthBytes: number }
-}
-
-export interface PartitionSettings {
-  segmentBytes: number
-  durability: 'fsync' | 'buffered'
-  retention: RetentionPolicy
-}
-
 const CURSOR_SEGMENT_BYTES = 4 * 1_048_576
 /** Acknowledgements that nobody waits for, and buffered publishes, are synced this late at the latest. */
 const CURSOR_LAZY_SYNC_MS = 50
 const BUFFERED_SYNC_MS = 1000
-/** A partition without appends for this long records how far it is durable. */
-const IDLE_MS = 5000
 
 export const PARTITIONS_DIRECTORY = 'partitions'
 
@@ -119,9 +90,7 @@ export class LogPartition implements Partition {
   readonly #listeners: Set<() => void> = new Set()
   #highWatermark: number
   #notified: number
-  #closed = false
-  #maintenance: Promise<void> = Promise.resolve()
-  #idleSince: { nextOffset: number; cursorOffset: number; at: number } | null = null
+  readonly #maintenance: Maintenance
 
   private constructor(
     environment: PartitionEnvironment,
@@ -160,6 +129,14 @@ export class LogPartition implements Partition {
       onSettled: nothing,
     })
     this.cursorQueue = this.#cursorQueue
+    this.#maintenance = new Maintenance({
+      environment,
+      data,
+      cursors,
+      dataQueue: this.#dataQueue,
+      settings: () => this.#settings,
+      startMoved: () => this.#notifyAll(),
+    })
     this.cursorGrowthBytes = environment.cursorLog?.growthBytes ?? null
   }
 
@@ -262,9 +239,11 @@ export class LogPartition implements Partition {
 
   async load(offset: number): Promise<RecordBatch[]> {
     if (offset >= this.#highWatermark && offset >= this.startOffset) return []
+    const { cache } = this.#data
+    const { generation } = cache
     const batches = await this.#data.read(offset)
     const committed = batches.filter((batch) => batch.nextOffset <= this.#highWatermark)
-    this.#data.cache.keep(committed)
+    if (cache.generation === generation) cache.keep(committed)
     return committed
   }
 
@@ -291,13 +270,11 @@ export class LogPartition implements Partition {
   }
 
   /**
-   * What is due from time to time: retention, and a checkpoint once the partition has been idle. An
-   * error that leaves files in doubt trips the latch.
+   * Does what is due from time to time.
    * @param ackedThrough below it all that read this partition have durably acknowledged everything
    */
   maintain(ackedThrough: () => number): Promise<void> {
-    if (!this.#closed) this.#maintenance = this.#maintenance.then(() => this.#maintain(ackedThrough))
-    return this.#maintenance
+    return this.#maintenance.run(ackedThrough)
   }
 
   /** What holds the oldest segment. */
@@ -305,39 +282,9 @@ export class LogPartition implements Partition {
     return this.#data.holdOf(this.#settings.retention, ackedThrough, this.#environment.clock.now())
   }
 
-  async #maintain(ackedThrough: () => number): Promise<void> {
-    const { clock, latch, logger } = this.#environment
-    try {
-      const { retention } = this.#settings
-      await this.#dataQueue.exclusively(() => this.#data.rollAged(retention, clock.now()))
-      if (await this.#data.retain(retention, ackedThrough, clock.now())) this.#notifyAll()
-      if (this.#hasBeenIdle()) {
-        await this.#data.checkpoint()
-        await this.#cursors.checkpoint()
-      }
-    } catch (error) {
-      if (!isFull(error) && !isOutOfHandles(error)) return latch.trip(error)
-      logger.warn(
-        { directory: this.#data.directory },
-        'no room on the disk, or no handle, for maintenance: trying again later',
-      )
-    }
-  }
-
-  #hasBeenIdle(): boolean {
-    const { nextOffset } = this.#data
-    const cursorOffset = this.#cursors.nextOffset
-    const at = this.#environment.clock.monotonic()
-    const idle = this.#idleSince
-    if (idle?.nextOffset === nextOffset && idle.cursorOffset === cursorOffset) return at - idle.at >= IDLE_MS
-    this.#idleSince = { nextOffset, cursorOffset, at }
-    return false
-  }
-
   /** Finishes what was queued and closes the files; a checkpoint makes the next start trust the end. */
   async close(): Promise<void> {
-    this.#closed = true
-    await this.#maintenance
+    await this.#maintenance.close()
     await this.#dataQueue.close()
     await this.#cursorQueue.close()
     await this.#checkpointAtClose()

@@ -206,7 +206,7 @@ export class Scheduler {
     for (const partition of this.#options.target.partitions) {
       for await (const batch of partition.keyedSince(since)) {
         if (!(batch.attributes & HAS_IDEMPOTENCY_KEYS)) continue
-        for (let offset = batch.baseOffset; offset < batch.nextOffset; offset++) {
+        for (const offset of batch.offsets()) {
           const key = recordIdempotencyKey(batch.bytes, batch.positionOf(offset))
           const id = key && scheduledIdOf(key)
           if (id !== null && this.#schedule.remove(id)) this.#unwritten.push(id)

@@ -100,7 +100,6 @@ function refuseUnsupported(settings: TopicSettings): void {
   if (settings.replicationFactor > 1) {
     throw notYet('replicationFactor', 'one broker holds one replica, so only 1')
   }
-  if (settings.compact) throw notYet('compact', 'segments are kept as they are, so only false')
   if (settings.schema !== null) throw notYet('schema', 'values are not looked at, so only null')
 }
 

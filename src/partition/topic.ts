@@ -133,7 +133,7 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys {
     for (const partition of this.partitions) {
       for await (const batch of partition.keyedSince(since)) {
         if (!(batch.attributes & HAS_IDEMPOTENCY_KEYS)) continue
-        for (let offset = batch.baseOffset; offset < batch.nextOffset; offset++) {
+        for (const offset of batch.offsets()) {
           const key = recordIdempotencyKey(batch.bytes, batch.positionOf(offset))
           if (!key || isBrokerKey(key)) continue
           this.#window.remember(key, { partition: partition.number, offset, timestamp: batch.timestamp })

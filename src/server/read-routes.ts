@@ -52,7 +52,7 @@ async function read(topic: string, partition: Partition, start: number, limit: n
     if (!batch) break
     const to = Math.min(batch.nextOffset, partition.highWatermark)
     for (; offset < to && messages.length < limit && chars < ANSWER_CHARS_MAX; offset++) {
-      if (isExpired(batch, offset, now)) continue
+      if (isGone(batch, offset, now)) continue
       const text = messageJson(place, batch, offset)
       chars += text.length
       messages.push(text)
@@ -61,7 +61,9 @@ async function read(topic: string, partition: Partition, start: number, limit: n
   return `{"messages":[${messages.join(',')}],"nextOffset":${offset}}`
 }
 
-function isExpired(batch: RecordBatch, offset: number, now: number): boolean {
+/** Compaction has removed it, or it has expired. */
+function isGone(batch: RecordBatch, offset: number, now: number): boolean {
+  if (!batch.has(offset)) return true
   const expiresAt = recordExpiresAt(batch.bytes, batch.positionOf(offset))
   return expiresAt !== null && expiresAt <= now
 }

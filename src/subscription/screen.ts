@@ -10,15 +10,15 @@
 import { REDRIVEN_TO_HEADER, recordExpiresAt, recordHeaders } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
 import type { Logger, Metrics } from '../base/telemetry.ts'
-import { HAS_ADDRESSEE, HAS_EXPIRY, type RecordBatch } from '../log/record-batch.ts'
+import { HAS_ADDRESSEE, HAS_EXPIRY, HAS_REMOVALS, type RecordBatch } from '../log/record-batch.ts'
 import { compileFilter, type Filter } from './filter.ts'
 
 /** Why a record is not delivered. `addressed`: it was redriven to another subscription. */
-export type PassedOver = 'expired' | 'addressed' | 'filtered'
+export type PassedOver = 'compacted' | 'expired' | 'addressed' | 'filtered'
 
 /** Whether any record of the batch may have to be passed over: false spares the look at each. */
 export function mayPassOver(batch: RecordBatch): boolean {
-  return (batch.attributes & (HAS_EXPIRY | HAS_ADDRESSEE)) !== 0
+  return (batch.attributes & (HAS_EXPIRY | HAS_REMOVALS | HAS_ADDRESSEE)) !== 0
 }
 
 /**
@@ -30,7 +30,8 @@ export function passedOver(
   offset: number,
   wall: number,
   subscription: string | null,
-): 'expired' | 'addressed' | null {
+): 'compacted' | 'expired' | 'addressed' | null {
+  if (!batch.has(offset)) return 'compacted'
   const at = batch.positionOf(offset)
   const expiresAt = recordExpiresAt(batch.bytes, at)
   if (expiresAt !== null && expiresAt <= wall) return 'expired'

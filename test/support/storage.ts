@@ -5,6 +5,7 @@ import { encodeRecord, TOPIC_DEFAULTS, type TopicSettings } from '@tidings/sdk/p
 import type { Clock, Random } from '../../src/base/clock.ts'
 import type { Disk } from '../../src/base/disk.ts'
 import { Latch } from '../../src/base/latch.ts'
+import { Serial } from '../../src/base/serial.ts'
 import { SpaceGuard } from '../../src/base/space-guard.ts'
 import { nullLogger, nullMetrics } from '../../src/base/telemetry.ts'
 import { BatchCache, CacheBudget } from '../../src/log/batch-cache.ts'
@@ -88,6 +89,7 @@ export async function environment(
     cacheBudget: new CacheBudget(1_048_576),
     openSegments: new OpenSegments(4, rethrow),
     maxQueuedBytes: 1_048_576,
+    background: new Serial(),
     leaderEpoch: 1,
     poison,
     ...patch,

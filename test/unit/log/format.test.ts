@@ -123,10 +123,16 @@ describe('the footer', () => {
 
 describe('the checkpoint', () => {
   it('reads back or is refused', () => {
-    const checkpoint = { startOffset: 5, segmentBase: 9, durablePosition: 1234 }
+    const checkpoint = {
+      startOffset: 5,
+      segmentBase: 9,
+      durablePosition: 1234,
+      compactedThrough: 7,
+      oldestTombstone: 99,
+    }
     const bytes = encodeCheckpoint(checkpoint)
     expect(decodeCheckpoint(bytes)).toEqual(checkpoint)
-    for (let bit = 0; bit < 32 * 8; bit++) {
+    for (let bit = 0; bit < 52 * 8; bit++) {
       const flipped = Buffer.from(bytes)
       flipped[bit >> 3]! ^= 1 << (bit & 7)
       expect(decodeCheckpoint(flipped)).toBe('bad')

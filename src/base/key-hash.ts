@@ -1,6 +1,6 @@
 /**
- * 128 bits of keyed hash of an Idempotency-Key, under a secret of this process: what the tables of keys
- * know a key by, so that nobody outside can craft two keys that collide. Pure.
+ * 128 bits of keyed hash of a key from outside, under a secret of whoever made it: what the tables of keys
+ * know a key by, so that nobody can craft two keys that collide. Pure.
  */
 import type { Random } from '../base/clock.ts'
 

@@ -1,0 +1,394 @@
+import { encodeRecord, recordIdempotencyKey, recordKey, recordValueAt } from '@tidings/sdk/protocol'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type { CompactionPolicy } from '../../../src/log/compaction.ts'
+import { Log } from '../../../src/log/log.ts'
+import { BATCH_HEADER_BYTES, HAS_IDEMPOTENCY_KEYS, RecordBatch, stampBatch } from '../../../src/log/record-batch.ts'
+import { verifyLog } from '../../../src/log/verify.ts'
+import { settle } from '../../support/settle.ts'
+import { SimDisk } from '../../support/sim-disk.ts'
+import { SimRandom } from '../../support/sim-random.ts'
+import { logOptions, TAG } from '../../support/storage.ts'
+
+interface Message {
+  key: string | null
+  /** Empty: a tombstone, where there is a key. */
+  value: string
+  idempotent: boolean
+}
+
+interface Stored extends Message {
+  timestamp: number
+}
+
+const SEGMENT_BYTES = 4096
+const TOMBSTONE_MS = 1000
+const WINDOW_MS = 300
+
+/** A log and what was put into it, over any number of crashes. */
+class Story {
+  readonly disk: SimDisk
+  readonly stored: Stored[] = []
+  log!: Log
+  now = 10_000
+  readonly #random: SimRandom
+
+  constructor(seed: number) {
+    this.#random = new SimRandom(seed)
+    this.disk = new SimDisk({ random: this.#random, schedule: 'manual' })
+  }
+
+  options() {
+    return logOptions(this.disk.mount(), { segmentBytes: SEGMENT_BYTES, random: this.#random })
+  }
+
+  /** Lets the disk work until the task has ended, or so many operations have happened; then null. */
+  async drive<T>(task: Promise<T>, operations = Number.POSITIVE_INFINITY): Promise<T | null> {
+    let outcome: { value: T } | { error: unknown } | null = null
+    task.then(
+      (value) => (outcome = { value }),
+      (error: unknown) => (outcome = { error }),
+    )
+    for (let left = operations; left > 0; ) {
+      await settle()
+      if (outcome) break
+      if (this.disk.step()) left--
+    }
+    if (outcome === null) return null
+    if ('error' in (outcome as object)) throw (outcome as unknown as { error: unknown }).error
+    return (outcome as unknown as { value: T }).value
+  }
+
+  async create(): Promise<void> {
+    this.log = (await this.drive(Log.create(this.options())))!
+  }
+
+  async open(): Promise<void> {
+    this.log = (await this.drive(Log.open(this.options())))!.log
+  }
+
+  async publish(messages: readonly Message[]): Promise<void> {
+    const { log } = this
+    const records = messages.map(({ key, value, idempotent }, i) =>
+      encodeRecord({
+        key: key === null ? null : Buffer.from(key),
+        value: Buffer.from(value),
+        contentType: 'text/plain',
+        headers: [],
+        idempotencyKey: idempotent ? Buffer.from(`once ${this.stored.length + i}`) : null,
+        expiresAt: null,
+        valueChecked: true,
+      }),
+    )
+    const bytes = Buffer.concat([Buffer.alloc(BATCH_HEADER_BYTES), ...records])
+    await this.drive(log.prepare(bytes.length))
+    stampBatch(bytes, {
+      baseOffset: log.nextOffset,
+      timestamp: this.now,
+      durablePosition: log.durablePosition,
+      partitionTag: TAG,
+      mark: log.mark,
+      leaderEpoch: 1,
+      count: messages.length,
+      attributes: messages.some(({ idempotent }) => idempotent) ? HAS_IDEMPOTENCY_KEYS : 0,
+    })
+    await this.drive(log.write(bytes, [new RecordBatch(bytes)]))
+    await this.drive(log.sync())
+    this.stored.push(...messages.map((message) => ({ ...message, timestamp: this.now })))
+  }
+
+  roll(): Promise<void | null> {
+    return this.drive(this.log.roll())
+  }
+
+  /** Null: it was cut short. */
+  compact(patch: Partial<{ keysMax: number; operations: number; policy: CompactionPolicy }> = {}) {
+    const policy = patch.policy ?? { tombstoneMs: TOMBSTONE_MS, windowMs: WINDOW_MS }
+    const options = {
+      policy,
+      now: this.now,
+      random: this.#random,
+      keysMax: patch.keysMax ?? 1000,
+      pause: () => Promise.resolve(),
+      mayGoOn: () => true,
+    }
+    return this.drive(this.log.compaction.run(options, 0), patch.operations)
+  }
+
+  async crash(kind: 'process' | 'power'): Promise<void> {
+    this.disk.crash(kind)
+    await this.open()
+  }
+
+  /** What can be read, by offset. */
+  async present(): Promise<Map<number, Message>> {
+    const found = new Map<number, Message>()
+    const read = async (): Promise<void> => {
+      for await (const batch of this.log.all()) {
+        for (const offset of batch.offsets()) {
+          const at = batch.positionOf(offset)
+          const key = recordKey(batch.bytes, at)
+          const end = at + 4 + batch.bytes.readUInt32BE(at)
+          found.set(offset, {
+            key: key && Buffer.from(key).toString(),
+            value: batch.bytes.subarray(recordValueAt(batch.bytes, at), end).toString(),
+            idempotent: recordIdempotencyKey(batch.bytes, at) !== null,
+          })
+        }
+      }
+    }
+    await this.drive(read())
+    return found
+  }
+
+  /** Everything that must hold whatever happened. */
+  async check(): Promise<Map<number, Message>> {
+    const { stored, log } = this
+    expect(log.nextOffset).toBe(stored.length)
+    const present = await this.present()
+    for (const [offset, message] of present) expect(stored[offset]).toMatchObject(message)
+    for (const [offset, { key, value, idempotent, timestamp }] of stored.entries()) {
+      const isNewest = !stored.slice(offset + 1).some((later) => later.key === key)
+      const age = this.now - timestamp
+      const mustStay =
+        key === null || (idempotent && age < WINDOW_MS) || (isNewest && (value !== '' || age <= TOMBSTONE_MS))
+      if (mustStay) expect(present.has(offset), `offset ${offset} is there`).toBe(true)
+    }
+    expect(tableOf(present.values())).toEqual(tableOf(stored))
+    return present
+  }
+}
+
+/** What somebody has who reads it all: the last value of each key that has one. */
+function tableOf(messages: Iterable<Message>): Map<string, string> {
+  const table = new Map<string, string>()
+  for (const { key, value } of messages) {
+    if (key === null) continue
+    if (value === '') table.delete(key)
+    else table.set(key, value)
+  }
+  return table
+}
+
+const message: fc.Arbitrary<Message> = fc.record({
+  key: fc.option(
+    fc.integer({ min: 0, max: 12 }).map((n) => `k${n}`),
+    { freq: 8 },
+  ),
+  value: fc.oneof(
+    fc.constant(''),
+    fc.integer({ min: 1, max: 400 }).map((n) => 'v'.repeat(n)),
+  ),
+  idempotent: fc.boolean(),
+})
+
+type Step =
+  | { do: 'publish'; messages: Message[] }
+  | { do: 'wait'; ms: number }
+  | { do: 'compact'; keysMax: number; operations: number | null; crash: 'process' | 'power' }
+  | { do: 'crash'; kind: 'process' | 'power' }
+
+const kind = fc.constantFrom('process' as const, 'power' as const)
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      do: fc.constant('publish' as const),
+      messages: fc.array(message, { minLength: 1, maxLength: 8 }),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.integer({ min: 1, max: 800 }) }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant('compact' as const),
+      keysMax: fc.integer({ min: 1, max: 20 }),
+      operations: fc.option(fc.integer({ min: 1, max: 120 })),
+      crash: kind,
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('crash' as const), kind }) },
+)
+
+/** About nine of them fill a segment. */
+const value = (n: number): string => `${n} ${'v'.repeat(300)}`
+
+describe('a compacted log', () => {
+  it('keeps the last value of each key and raises none from its tombstone, over any crashes', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.nat(), fc.array(step, { minLength: 5, maxLength: 40 }), async (seed, steps) => {
+        const story = new Story(seed)
+        await story.create()
+        for (const one of steps) {
+          if (one.do === 'publish') await story.publish(one.messages)
+          else if (one.do === 'wait') story.now += one.ms
+          else if (one.do === 'crash') await story.crash(one.kind)
+          else if (one.do === 'compact') {
+            const report = await story.compact({
+              keysMax: one.keysMax,
+              ...(one.operations === null ? {} : { operations: one.operations }),
+            })
+            if (report === null) await story.crash(one.crash)
+          }
+          await story.check()
+        }
+        await story.drive(story.log.close())
+        const { findings } = (await story.drive(verifyLog(story.disk.mount(), 'log', TAG)))!
+        expect(findings).toEqual([])
+        expect(story.disk.files()).not.toContain('log/compacting')
+      }),
+      { numRuns: 40 },
+    )
+  }, 120_000)
+
+  it('survives a crash after any operation of a round, whatever the disk then has', async () => {
+    const dead = { tombstoneMs: 0, windowMs: 0 }
+    // Tombstones lie segments behind what they hide, so that the order in which segments change counts.
+    const messages = ['a', 'b', 'c', 'd'].flatMap((key) =>
+      [key, key, key].map((one) => ({ key: one, value: 'v'.repeat(900) })),
+    )
+    const graves = ['a', 'b', 'c', 'd'].map((key) => ({ key, value: '' }))
+    let isOver = false
+    for (let operations = 1; !isOver; operations += 1) {
+      for (const survival of ['none', 'all', 'scatter'] as const) {
+        const story = await storyOf([...messages, ...graves, { key: 'e' }, { key: null }], operations)
+        expect(story.log.segments().length).toBeGreaterThan(3)
+        story.now += TOMBSTONE_MS + 1
+        isOver = (await story.compact({ policy: dead, operations })) !== null
+        story.disk.crash('power', survival)
+        await story.open()
+        await story.check()
+        await story.compact({ policy: dead })
+        expect([...(await story.check()).keys()]).toEqual([16, 17])
+      }
+    }
+  }, 60_000)
+
+  async function storyOf(messages: readonly Partial<Message>[], seed = 1): Promise<Story> {
+    const story = new Story(seed)
+    await story.create()
+    for (const patch of messages) await story.publish([{ key: null, value: value(0), idempotent: false, ...patch }])
+    await story.roll()
+    return story
+  }
+
+  it('has nothing left that a later record hides, and says what it removed', async () => {
+    const story = await storyOf(Array.from({ length: 100 }, (_, i) => ({ key: `k${i % 7}`, value: value(i) })))
+    const before = story.log.bytes
+    const report = await story.compact()
+    expect(report).toMatchObject({ removedRecords: 93, keptYoung: false, state: { through: 100 } })
+    expect(before - story.log.bytes).toBe(report!.removedBytes)
+    expect([...(await story.check()).keys()]).toEqual([93, 94, 95, 96, 97, 98, 99])
+    // Ninety batches of a record each are a few empty ones now.
+    expect(story.log.bytes).toBeLessThan(before / 5)
+  })
+
+  it('keeps a tombstone for its time, then removes it', async () => {
+    const story = await storyOf([{ key: 'a' }, { key: 'b' }, { key: 'a', value: '' }])
+    await story.compact()
+    expect([...(await story.check()).keys()]).toEqual([1, 2])
+    expect(story.log.compaction.isDue({ tombstoneMs: TOMBSTONE_MS, windowMs: 0 }, story.now, 10_000)).toBe(false)
+    story.now += TOMBSTONE_MS + 1
+    expect(story.log.compaction.isDue({ tombstoneMs: TOMBSTONE_MS, windowMs: 0 }, story.now, 10_000)).toBe(true)
+    await story.compact()
+    expect([...(await story.check()).keys()]).toEqual([1])
+    expect(story.log.compaction.state).toEqual({ through: 3, oldestTombstone: 0 })
+  })
+
+  it('keeps what an idempotency key within the window hangs on, and the tombstone that hides it', async () => {
+    const story = await storyOf([
+      { key: 'a', idempotent: true },
+      { key: 'a', value: '' },
+    ])
+    const policy = { tombstoneMs: 0, windowMs: WINDOW_MS }
+    story.now += 1
+    expect(await story.compact({ policy })).toMatchObject({ keptYoung: true, state: { through: 0 } })
+    expect((await story.present()).size).toBe(2)
+    story.now += WINDOW_MS
+    await story.compact({ policy })
+    expect((await story.present()).size).toBe(0)
+    expect(story.log.nextOffset).toBe(2)
+  })
+
+  it('reads on for whoever had begun before, and gives the new bytes to whoever comes after', async () => {
+    const story = await storyOf(Array.from({ length: 60 }, (_, i) => ({ key: `k${i % 3}`, value: value(i) })))
+    const sealed = (await story.drive(story.log.openSealed(0)))!
+    const old = (await story.drive(sealed.read(0, sealed.bytes)))!
+    const seen: number[] = []
+    const reading = (async () => {
+      for await (const batch of story.log.all()) seen.push(...batch.offsets())
+    })()
+    for (let i = 0; i < 3; i++) {
+      await settle()
+      story.disk.step()
+    }
+    await story.compact()
+    await story.drive(reading)
+    expect(seen.slice(-3)).toEqual([57, 58, 59])
+    expect((await story.drive(sealed.read(0, sealed.bytes)))!.equals(old)).toBe(true)
+    const again = (await story.drive(story.log.openSealed(0)))!
+    expect(await story.drive(again.contentHash())).not.toBe(await story.drive(sealed.contentHash()))
+    for (let offset = 0; offset < 60; offset++) {
+      const [batch] = (await story.drive(story.log.read(offset)))!
+      expect(batch!.baseOffset).toBeLessThanOrEqual(offset)
+      expect(batch!.nextOffset).toBeGreaterThan(offset)
+      expect(batch!.has(offset)).toBe(offset >= 57)
+    }
+    expect(await story.drive(story.log.offsetAt(0))).toBe(0)
+  })
+
+  it('is not done again before half of it is new', async () => {
+    const story = await storyOf(Array.from({ length: 40 }, (_, i) => ({ key: `k${i}`, value: value(i) })))
+    const due = (): boolean => story.log.compaction.isDue({ tombstoneMs: 0, windowMs: 0 }, story.now, 0)
+    expect(due()).toBe(true)
+    await story.compact()
+    expect(due()).toBe(false)
+    for (let i = 0; i < 20; i++) await story.publish([{ key: 'k0', value: value(i), idempotent: false }])
+    await story.roll()
+    expect(due()).toBe(false)
+    await story.crash('power')
+    expect(due()).toBe(false)
+    for (let i = 0; i < 30; i++) await story.publish([{ key: 'k1', value: value(i), idempotent: false }])
+    await story.roll()
+    expect(due()).toBe(true)
+    await story.compact()
+    await story.check()
+  })
+
+  it('goes on where there was no room, when there is', async () => {
+    const story = await storyOf(Array.from({ length: 40 }, (_, i) => ({ key: 'k', value: value(i) })))
+    story.disk.capacityBytes = story.disk.usedBytes
+    await expect(story.compact()).rejects.toThrow('ENOSPC')
+    story.disk.capacityBytes = 2 ** 40
+    await story.check()
+    await story.compact()
+    expect((await story.check()).size).toBe(1)
+  })
+
+  it('does not bring back a segment that retention removes meanwhile', async () => {
+    const story = await storyOf(Array.from({ length: 60 }, (_, i) => ({ key: `k${i % 3}`, value: value(i) })))
+    for (let operations = 1; operations < 60; operations += 7) {
+      const compacting = story.log.compaction.run(
+        {
+          policy: { tombstoneMs: 0, windowMs: 0 },
+          now: story.now,
+          random: new SimRandom(operations),
+          keysMax: 100,
+          pause: () => Promise.resolve(),
+          mayGoOn: () => true,
+        },
+        0,
+      )
+      const second = story.log.segments()[1]
+      for (let i = 0; i < operations; i++) {
+        await settle()
+        story.disk.step()
+      }
+      if (second) await story.drive(story.log.removeBelow(second.baseOffset))
+      await story.drive(compacting)
+      expect(story.disk.files().filter((path) => path.endsWith('.log'))).toHaveLength(story.log.segments().length)
+      const present = await story.present()
+      expect(Math.min(...present.keys())).toBeGreaterThanOrEqual(story.log.startOffset)
+    }
+  })
+})
