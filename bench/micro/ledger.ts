@@ -14,6 +14,7 @@ import { CursorStore } from '../../src/subscription/cursor-store.ts'
 import type { Attachment, ConsumerPort, Delivery } from '../../src/subscription/subscription.ts'
 import { SubscriptionRunner } from '../../src/subscription/subscription-runner.ts'
 import { MemoryPartition } from '../../test/support/memory-partition.ts'
+import { MemoryDirectory } from '../../test/support/memory-topic.ts'
 import { settle } from '../../test/support/settle.ts'
 
 const ROUNDS = 5
@@ -86,6 +87,7 @@ async function subscriptionRound(messages: number, each: number, consumers: numb
     topic: 'bench',
     settings: { ...SUBSCRIPTION_DEFAULTS, maxUnacked: 20_000 },
     partitions: [{ topic: 'bench', partition, cursors }],
+    directory: new MemoryDirectory(systemClock),
     clock: systemClock,
     metrics: nullMetrics,
     logger: nullLogger,

@@ -222,6 +222,34 @@ describe('dead letters', () => {
     expect(rig.subscription.state().backlog).toBe(0)
   })
 
+  it('free the key of a message where keys have an order, and come back through it', async () => {
+    const { rig, dlq, consumer, attachment } = await scene({ type: 'key_shared' })
+    dlq.isHeld = true
+    const [first, second] = [Buffer.from('one'), Buffer.from('two')]
+    rig.partition.append([message('a', { key: first }), message('b', { key: second })])
+    await rig.rest()
+    consumer.take()
+    attachment.reject(ids(0, 0), 'bad')
+    await rig.rest()
+    rig.partition.append([message('c', { key: first }), message('d', { key: second })])
+    await rig.rest()
+    expect(consumer.take()).toEqual(messages(0, 3, 4))
+    expect(await rig.subscription.explainMessage({ partition: 0, offset: 2 })).toMatchObject({
+      state: 'waiting',
+      blockedBy: '0:0',
+    })
+    dlq.settle()
+    await rig.rest()
+    expect(consumer.take()).toEqual(messages(0, 2, 3))
+    expect(letters(dlq)).toMatchObject([{ value: 'a', headers: { 'tidings-reason': 'bad' } }])
+    expect(attachment.ack(ids(0, 1, 2, 3))).toBe(3)
+    const moved = rig.subscription.redrive({ max: 10, filter: null, dryRun: false })
+    await rig.rest()
+    expect(await moved).toEqual({ moved: 1 })
+    await rig.rest()
+    expect(consumer.take()).toEqual(messages(0, 0, 1))
+  })
+
   it('hold back an ordered subscription until they are written', async () => {
     const { rig, dlq, consumer, attachment } = await scene({ type: 'exclusive' })
     dlq.isHeld = true

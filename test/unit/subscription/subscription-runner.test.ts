@@ -274,4 +274,30 @@ describe('a subscription', () => {
     const again = await rig.restart('power')
     expect(again.subscription.state()).toMatchObject({ backlog: 0, cursors: [{ ackedThrough: 3 }] })
   })
+
+  it('does not count on closing what was written as a delivery and not handed over', async () => {
+    const rig = await SubscriptionRig.open()
+    const consumer = new FakeConsumer('a')
+    const attachment = rig.subscription.attach(consumer)
+    rig.partition.publish(1)
+    await rig.rest()
+    const { cursorQueue } = rig.partition
+    cursorQueue.isAutomatic = false
+    attachment.nack(ids(0, 0), 0)
+    await rig.rest()
+    // The record of the second attempt is written; it goes out when that is synced, which does not happen any more.
+    cursorQueue.write()
+    consumer.take()
+    const closed = rig.subscription.close('closing')
+    await rig.rest()
+    cursorQueue.write()
+    cursorQueue.sync()
+    await closed
+    expect(consumer.take()).toEqual([])
+    const again = await rig.restart('kill')
+    const other = new FakeConsumer('b')
+    again.subscription.attach(other)
+    await again.rest()
+    expect(other.take()).toEqual(messages(0, 0, 1, 2))
+  })
 })
