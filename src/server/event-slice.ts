@@ -105,6 +105,10 @@ class Slicer {
       // Compaction may have removed what was before it.
       if (batch.baseOffset > at) this.#isTold = false
       at = Math.max(at, batch.baseOffset)
+      if (batch.count === 0) {
+        at = end
+        this.#isTold = false
+      }
       const mayHide = mayPassOver(batch)
       for (; at < end && records > 0 && this.#text.length < limit; at++, records--) {
         if (mayHide && passedOver(batch, at, this.#source.wall, null)) this.#isTold = false
