@@ -6,7 +6,7 @@
  *
  * How the files come and go is in topic-files.ts.
  */
-import { checkName, type SubscriptionSettings, TidingsError, type TopicSettings } from '@tidings/sdk/protocol'
+import { checkName, checkTopicOrPattern, isPattern, TidingsError, type TopicSettings } from '@tidings/sdk/protocol'
 import type { Clock, Random, Timer } from '../base/clock.ts'
 import { Serial } from '../base/serial.ts'
 import type { Logger } from '../base/telemetry.ts'
@@ -14,15 +14,20 @@ import { LogPartition, type PartitionEnvironment } from '../partition/partition.
 import { HostedTopic, type Topic } from '../partition/topic.ts'
 import { mergeTopicSettings } from '../partition/topic-settings.ts'
 import { CursorStore } from '../subscription/cursor-store.ts'
-import { deadLetterTopic } from '../subscription/dead-letter.ts'
 import type { Subscription } from '../subscription/subscription.ts'
-import { acceptSubscriptionSettings } from '../subscription/subscription-settings.ts'
 import type { TopicDirectory } from '../subscription/topic-directory.ts'
 import type { Catalog, CatalogSubscription, CatalogTopic } from './catalog.ts'
 import type { Host } from './host.ts'
+import type { Hosted } from './hosted.ts'
+import { PatternHost } from './pattern-host.ts'
 import { forgetRedrives } from './redrive-cursors.ts'
-import { type Expirable, SubscriptionExpiry } from './subscription-expiry.ts'
-import { type Hosted, SubscriptionHost } from './subscription-host.ts'
+import { SubscriptionExpiry } from './subscription-expiry.ts'
+import {
+  SubscriptionHost,
+  type SubscriptionHostOptions,
+  type SubscriptionKeeper,
+  unlessGone,
+} from './subscription-host.ts'
 import { TopicFiles } from './topic-files.ts'
 import { type WhyRetained, whyRetained } from './why-retained.ts'
 
@@ -49,6 +54,7 @@ export class BrokerHost implements Host {
   readonly #files: TopicFiles
   readonly #subscriptions: SubscriptionHost
   readonly #expiry: SubscriptionExpiry
+  readonly #patterns: PatternHost
   readonly #clock: Clock
   readonly #logger: Logger
   readonly #hosted: Map<string, Hosted> = new Map()
@@ -77,12 +83,26 @@ export class BrokerHost implements Host {
     this.#clock = options.environment.clock
     this.#logger = options.environment.logger
     const { catalog, random } = options
-    this.#subscriptions = new SubscriptionHost({ directory: this.#directory, catalog, random, ...options.environment })
+    const shared: SubscriptionHostOptions = {
+      ...options.environment,
+      directory: this.#directory,
+      catalog,
+      random,
+      hosted: this.#hosted,
+      topic: (name) => this.#find(name),
+      ensureTopic: (name) => this.ensureTopic(name),
+      makeTopic: (name) => this.putTopic(name, {}),
+      mustBeOpen: () => this.#mustBeOpen(),
+      mustServe: () => this.#mustServe(),
+      inRow: (topic, task) => this.#changes.run(topic, task),
+    }
+    this.#subscriptions = new SubscriptionHost(shared)
+    this.#patterns = new PatternHost(shared)
     this.#expiry = new SubscriptionExpiry({
       clock: this.#clock,
       logger: this.#logger,
-      subscriptions: () => [...this.#hosted.values()].flatMap(({ subscriptions: all }) => [...all.values()]),
-      remove: ({ topic, name }) => this.#removeSubscription(topic, name, (subscription) => subscription.isExpired),
+      subscriptions: () => [...this.#subscriptions.all, ...this.#patterns.all],
+      remove: ({ topic, name }) => this.#keeperOf(topic).delete(topic, name, (subscription) => subscription.isExpired),
     })
     this.#startedAt = this.#clock.now()
   }
@@ -96,6 +116,7 @@ export class BrokerHost implements Host {
     for (const { id } of await this.#catalog.tombstones()) await this.#bury(id)
     const topics = await this.#catalog.topics()
     const subscriptions = await this.#catalog.subscriptions()
+    this.#patterns.open(subscriptions)
     const queue = [...topics]
     const openSome = async (): Promise<void> => {
       for (let topic = queue.shift(); topic; topic = queue.shift()) {
@@ -157,6 +178,7 @@ export class BrokerHost implements Host {
       const hosted = this.#find(name)
       await this.#catalog.deleteTopic(name).catch(unlessGone)
       this.#hosted.delete(name)
+      this.#patterns.went(name)
       await this.#closeTopic(hosted, 'deleted')
       const gone = new Set([...hosted.subscriptions.values()].map(({ id }) => id))
       forgetRedrives(this.#hosted.values(), (id) => gone.has(id))
@@ -165,15 +187,13 @@ export class BrokerHost implements Host {
   }
 
   subscriptions(topic: string): Subscription[] {
-    const list = [...this.#find(topic).subscriptions.values()]
-    return list.sort((a, b) => (a.name < b.name ? -1 : 1))
+    return this.#keeperOf(topic)
+      .of(topic)
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
   }
 
   subscription(topic: string, name: string): Subscription {
-    const hosted = this.#find(topic)
-    const subscription = hosted.subscriptions.get(checkName('subscription', name))
-    if (!subscription) throw subscriptionNotFound(topic, name)
-    return subscription
+    return this.#keeperOf(topic).get(topic, checkName('subscription', name))
   }
 
   async putSubscription(
@@ -181,58 +201,16 @@ export class BrokerHost implements Host {
     name: string,
     patch: unknown,
   ): Promise<{ subscription: Subscription; created: boolean }> {
-    checkName('subscription', name)
-    const known = this.#hosted.get(checkName('topic', topic))?.subscriptions.get(name)
-    const { deadLetter } = acceptSubscriptionSettings(known?.settings ?? null, patch)
-    const letters = deadLetter && deadLetterTopic(topic, name, deadLetter)
-    await this.ensureTopic(topic)
-    this.#mustServe()
-    if (letters !== null) await this.#directory.open(letters, topic)
-    return this.#changes.run(topic, async () => {
-      const hosted = this.#find(topic)
-      const existing = hosted.subscriptions.get(name)
-      if (!existing) return { subscription: await this.#subscriptions.create(hosted, name, patch), created: true }
-      const merge = (current: SubscriptionSettings): SubscriptionSettings => acceptSubscriptionSettings(current, patch)
-      const { settings } = await this.#catalog.updateSubscription(hosted.topic.id, name, merge)
-      existing.update(settings)
-      return { subscription: existing, created: false }
-    })
+    return this.#keeperOf(topic).put(topic, checkName('subscription', name), patch)
   }
 
   async ensureSubscription(topic: string, name: string, patch: unknown): Promise<Subscription> {
-    checkName('subscription', name)
-    const hosted = this.#hosted.get(checkName('topic', topic))
-    const existing = hosted?.subscriptions.get(name)
-    if (existing) return existing
-    acceptSubscriptionSettings(null, patch)
-    await this.ensureTopic(topic)
-    this.#mustServe()
-    return this.#changes.run(topic, async () => {
-      const found = this.#find(topic)
-      return found.subscriptions.get(name) ?? this.#subscriptions.create(found, name, patch)
-    })
+    return this.#keeperOf(topic).ensure(topic, checkName('subscription', name), patch)
   }
 
   async deleteSubscription(topic: string, name: string): Promise<void> {
     checkName('subscription', name)
-    await this.#removeSubscription(topic, name, () => true)
-  }
-
-  /** Deletes it if it meets the condition when its turn has come. Answers whether it did. */
-  #removeSubscription(topic: string, name: string, condition: (subscription: Expirable) => boolean): Promise<boolean> {
-    this.#mustServe()
-    return this.#changes.run(topic, async () => {
-      const hosted = this.#find(topic)
-      const subscription = hosted.subscriptions.get(name)
-      if (!subscription) throw subscriptionNotFound(topic, name)
-      if (!condition(subscription)) return false
-      await this.#catalog.deleteSubscription(hosted.topic.id, name).catch(unlessGone)
-      hosted.subscriptions.delete(name)
-      await subscription.close('deleted')
-      for (const store of hosted.cursors) store.delete(subscription.id)
-      forgetRedrives(this.#hosted.values(), (id) => id === subscription.id)
-      return true
-    })
+    await this.#keeperOf(topic).delete(topic, name, () => true)
   }
 
   notReady(): string | null {
@@ -258,8 +236,13 @@ export class BrokerHost implements Host {
     this.drain()
     await this.#expiry.stop()
     await this.#maintenance
+    await this.#patterns.close()
     await Promise.all([...this.#hosted.values()].map((hosted) => this.#closeTopic(hosted, 'closing')))
     this.#hosted.clear()
+  }
+
+  #keeperOf(topic: string): SubscriptionKeeper {
+    return isPattern(checkTopicOrPattern(topic)) ? this.#patterns : this.#subscriptions
   }
 
   #find(name: string): Hosted {
@@ -323,6 +306,7 @@ export class BrokerHost implements Host {
       topic.partitions.push(partition)
       for (const subscription of hosted.subscriptions.values())
         subscription.addPartition({ topic: topic.name, partition, cursors })
+      this.#patterns.grew(hosted, partition.number)
     }
     if (added.length > 0) topic.changed('grown')
   }
@@ -334,7 +318,7 @@ export class BrokerHost implements Host {
     }
     const hosted = await this.#host(entry, partitions)
     for (const subscription of subscriptions) this.#subscriptions.host(hosted, subscription)
-    const known = new Set(subscriptions.map(({ id }) => id))
+    const known = new Set([...subscriptions.map(({ id }) => id), ...this.#patterns.idsOf(entry.name)])
     for (const store of hosted.cursors) {
       for (const id of store.subscriptionIds) if (!known.has(id)) store.delete(id)
     }
@@ -350,6 +334,7 @@ export class BrokerHost implements Host {
     for (const partition of partitions) cursors.push(await CursorStore.open(partition, this.#clock, this.#logger))
     const hosted: Hosted = { topic, cursors, subscriptions: new Map() }
     this.#hosted.set(entry.name, hosted)
+    this.#patterns.came(hosted)
     return hosted
   }
 
@@ -385,16 +370,6 @@ export class BrokerHost implements Host {
   }
 }
 
-/** What we still serve and the catalog does not know was deleted by a try whose answer got lost. */
-function unlessGone(error: unknown): void {
-  if (!TidingsError.is(error) || (error.code !== 'topic_not_found' && error.code !== 'subscription_not_found'))
-    throw error
-}
-
 function topicNotFound(name: string): TidingsError {
   return new TidingsError('topic_not_found', `there is no topic ${name}`)
-}
-
-function subscriptionNotFound(topic: string, name: string): TidingsError {
-  return new TidingsError('subscription_not_found', `topic ${topic} has no subscription ${name}`)
 }

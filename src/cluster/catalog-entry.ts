@@ -1,10 +1,16 @@
 /**
  * The catalog's keys and values in the coordinator's store: a codec. Keys are
- *   topics/<name>   subscriptions/<topicId>/<name>   tombstones/<topicId>   brokers/<nodeId>
+ *   topics/<name>   subscriptions/<topicId or pattern>/<name>   tombstones/<topicId>   brokers/<nodeId>
  * and values JSON objects with a `version`. What is read is checked like any input, since the store
  * outlives releases and can be damaged; ids in particular, because they become names of directories.
  */
-import { type SubscriptionSettings, TidingsError, type TopicSettings } from '@tidings/sdk/protocol'
+import {
+  checkPattern,
+  isPattern,
+  type SubscriptionSettings,
+  TidingsError,
+  type TopicSettings,
+} from '@tidings/sdk/protocol'
 import { fieldsOf, integerField, shown, stringField } from '../base/field.ts'
 import { assert } from '../base/invariant.ts'
 import { mergeTopicSettings } from '../partition/topic-settings.ts'
@@ -26,6 +32,7 @@ export interface CatalogTopic {
 
 export interface CatalogSubscription {
   readonly id: string
+  /** The id of its topic, or the pattern that it follows: no id has a star. */
   readonly topicId: string
   readonly name: string
   readonly settings: SubscriptionSettings
@@ -71,7 +78,7 @@ export function encodeSubscription({ id, topicId, name, settings }: CatalogSubsc
 export function decodeSubscription(entry: Entry): CatalogSubscription {
   return decode(entry, ['nonce', 'id', 'topicId', 'name', 'settings'], (fields) => {
     const id = idField(fields.get('id'))
-    const topicId = idField(fields.get('topicId'))
+    const topicId = ownerField(fields.get('topicId'))
     const name = stringField('name', fields.get('name'))
     expectKey(entry, subscriptionKey(topicId, name))
     return { id, topicId, name, settings: mergeSubscriptionSettings(null, fields.get('settings') ?? null) }
@@ -106,6 +113,10 @@ function idField(value: unknown): string {
   const id = stringField('id', value)
   if (!ID.test(id)) throw new TidingsError('invalid_argument', `id: ${shown(id)} is none`)
   return id
+}
+
+function ownerField(value: unknown): string {
+  return typeof value === 'string' && isPattern(value) ? checkPattern(value) : idField(value)
 }
 
 function expectKey(entry: Entry, key: string): void {

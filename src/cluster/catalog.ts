@@ -194,7 +194,30 @@ export class Catalog {
     })
   }
 
-  /** As `updateTopic`; `subscription_not_found` when it is gone. */
+  /** The same for a subscription that follows a pattern, which needs no topic. */
+  async createPatternSubscription(
+    pattern: string,
+    name: string,
+    made: { id: string; settings: SubscriptionSettings },
+  ): Promise<{ subscription: CatalogSubscription; created: boolean }> {
+    const key = subscriptionKey(pattern, name)
+    const wanted = { ...made, topicId: pattern, name }
+    const value = encodeSubscription(wanted, this.#random.id())
+    return this.#change(`subscription ${name} of pattern ${pattern}`, async () => {
+      const entry = await this.#coordinator.get(key)
+      if (entry) {
+        const subscription = decodeSubscription(entry)
+        return { done: { subscription, created: subscription.id === made.id } }
+      }
+      return {
+        guards: [absent(key)],
+        writes: [{ put: key, value }],
+        answer: () => ({ subscription: wanted, created: true }),
+      }
+    })
+  }
+
+  /** As `updateTopic`; `subscription_not_found` when it is gone. `topicId` may be a pattern, here and below. */
   async updateSubscription(
     topicId: string,
     name: string,

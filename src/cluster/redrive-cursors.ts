@@ -3,7 +3,7 @@
  * subscription goes they go too, or else at the next start.
  */
 import { redrivingSubscription } from '../subscription/redrive.ts'
-import type { Hosted } from './subscription-host.ts'
+import type { Hosted } from './hosted.ts'
 
 /** Deletes those of subscriptions that are gone. */
 export function forgetRedrives(topics: Iterable<Hosted>, isGone: (subscriptionId: string) => boolean): void {

@@ -4,6 +4,7 @@
  */
 import {
   checkName,
+  checkTopicOrPattern,
   DEFAULT_PREFETCH,
   LIMITS,
   type Position,
@@ -38,7 +39,7 @@ export function parseStreamRequest(url: string): StreamRequest {
   if (start !== undefined) patch.start = startOf(start)
   if (ackDeadlineMs !== undefined) patch.ackDeadlineMs = integerText('ackDeadlineMs', ackDeadlineMs, 1, LIMITS.delayMs)
   return {
-    topic: checkName('topic', decode(match[1]!)),
+    topic: checkTopicOrPattern(decode(match[1]!)),
     subscription: checkName('subscription', decode(match[2]!)),
     patch,
     prefetch: prefetch === undefined ? DEFAULT_PREFETCH : integerText('prefetch', prefetch, 1, LIMITS.prefetch),

@@ -1,5 +1,5 @@
 /** Subscriptions: create and change, list, look at, delete, seek. The host checks and decides; this is its JSON. */
-import { checkName, DEFAULT_REDRIVE_COUNT, parseMessageId } from '@tidings/sdk/protocol'
+import { checkName, checkTopicOrPattern, DEFAULT_REDRIVE_COUNT, parseMessageId } from '@tidings/sdk/protocol'
 import type { FastifyInstance } from 'fastify'
 import { booleanField, nullable } from '../base/field.ts'
 import type { Host } from '../cluster/host.ts'
@@ -14,7 +14,7 @@ export interface SubscriptionParams {
 
 export function subscriptionRoutes(app: FastifyInstance, host: Host): void {
   app.get<{ Params: { topic: string } }>('/v1/topics/:topic/subscriptions', async (request) => ({
-    subscriptions: host.subscriptions(checkName('topic', request.params.topic)).map(subscriptionJson),
+    subscriptions: host.subscriptions(checkTopicOrPattern(request.params.topic)).map(subscriptionJson),
   }))
 
   const path = '/v1/topics/:topic/subscriptions/:name'
@@ -68,7 +68,7 @@ export function subscriptionOf(host: Host, params: SubscriptionParams): Subscrip
 }
 
 function checked(params: SubscriptionParams): SubscriptionParams {
-  return { topic: checkName('topic', params.topic), name: checkName('subscription', params.name) }
+  return { topic: checkTopicOrPattern(params.topic), name: checkName('subscription', params.name) }
 }
 
 function subscriptionJson(subscription: Subscription): object {

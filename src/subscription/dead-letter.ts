@@ -7,6 +7,7 @@ import {
   DEAD_LETTER_HEADER,
   type DeadLetterSettings,
   formatMessageId,
+  isPattern,
   type MessageId,
   parseMessageId,
   REDRIVEN_TO_HEADER,
@@ -52,6 +53,9 @@ export function deadLetterTopic(topic: string, subscription: string, { topic: na
     )
   }
   if (named !== null) return named
+  if (isPattern(topic)) {
+    throw new TidingsError('invalid_argument', 'deadLetter.topic: a pattern has many topics; name one for dead letters')
+  }
   const name = `${topic}.${subscription}.dlq`
   try {
     return checkName('topic', name)

@@ -167,12 +167,12 @@ describe('a subscription', () => {
     }
   })
 
-  it('cannot be redriven in this release', async () => {
+  it('cannot be redriven where it has no dead letters', async () => {
     await call(broker, 'PUT', '/v1/topics/redriven/subscriptions/s')
     const answer = await call(broker, 'POST', '/v1/topics/redriven/subscriptions/s/redrive')
     expect(answer).toMatchObject({
       status: 400,
-      json: { code: 'invalid_argument', detail: expect.stringMatching(/release/) },
+      json: { code: 'invalid_argument', detail: expect.stringMatching(/deadLetter/) },
     })
   })
 })

@@ -1,0 +1,16 @@
+/** One topic with all that hangs on it, as the host has it open. */
+import type { HostedTopic } from '../partition/topic.ts'
+import type { CursorStore } from '../subscription/cursor-store.ts'
+import type { ServedPartition } from '../subscription/lane.ts'
+import type { SubscriptionRunner } from '../subscription/subscription-runner.ts'
+
+export interface Hosted {
+  topic: HostedTopic
+  /** Of its partitions, by number. */
+  cursors: CursorStore[]
+  subscriptions: Map<string, SubscriptionRunner>
+}
+
+export function servedPartitions({ topic, cursors }: Hosted): ServedPartition[] {
+  return topic.partitions.map((partition, i) => ({ topic: topic.name, partition, cursors: cursors[i]! }))
+}
