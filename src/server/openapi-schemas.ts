@@ -65,6 +65,11 @@ const topicSettings = {
     minimum: LIMITS.segmentBytesFloor,
     default: TOPIC_DEFAULTS.segmentBytes,
   }),
+  compact: flag('sealed segments keep the last message of each key'),
+  tombstoneMs: whole('how long compaction keeps a key with an empty value', {
+    minimum: 0,
+    default: TOPIC_DEFAULTS.tombstoneMs,
+  }),
 }
 
 const position: Schema = {

@@ -2,7 +2,9 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { eventually } from '../support/admin-client.ts'
 import { type CachingProxy, startCachingProxy } from '../support/caching-proxy.ts'
+import { SimClock } from '../support/sim-clock.ts'
 import { decodeSegment, type StrangeMessage } from '../support/stranger.ts'
 import { call, startTestBroker, type TestBroker } from '../support/test-broker.ts'
 
@@ -192,6 +194,57 @@ describe('a stranger with the page on the format', () => {
         else expect(expiresAt).toBeNull()
       }
     }
+  })
+})
+
+describe('a segment of a topic that compacts', () => {
+  const clock = new SimClock()
+  let compacting: TestBroker
+  beforeAll(async () => {
+    compacting = await startTestBroker({}, clock)
+  })
+  afterAll(() => compacting.stop())
+
+  it('is to be asked for again, and changes with its tag; what is left keeps its offset', async () => {
+    await call(compacting, 'PUT', '/v1/topics/prices', { segmentBytes: 4096, compact: true })
+    for (let i = 0; i < 30; i++) {
+      await call(compacting, 'POST', '/v1/topics/prices/messages', `${i} `.padEnd(500, 'x'), {
+        'content-type': 'text/plain',
+        ...(i === 4 ? {} : { 'Tidings-Key': `k${i % 3}` }),
+      })
+    }
+    const url = `${compacting.url}${SEGMENTS('prices')}/0`
+    const before = await bytesOf(url)
+    const etag = before.answer.headers.get('etag')!
+    expect(before.answer.headers.get('cache-control')).toBe('no-cache')
+    expect((await fetch(url, { headers: { 'if-none-match': etag } })).status).toBe(304)
+    const { nextOffset: end, messages: all } = decodeSegment(before.bytes)
+    expect(all).toHaveLength(end)
+    expect(end).toBeGreaterThan(4)
+
+    clock.advance(5000)
+    const after = await eventually(
+      'the segment changes',
+      () => bytesOf(url, { 'if-none-match': etag }),
+      ({ answer }) => answer.status === 200,
+    )
+    expect(after.answer.headers.get('etag')).toBe(`"${createHash('sha256').update(after.bytes).digest('hex')}"`)
+    const decoded = decodeSegment(after.bytes)
+    expect(decoded).toMatchObject({ baseOffset: 0, nextOffset: end })
+    expect(decoded.messages.map(({ offset, value }) => [offset, value.toString().trimEnd().slice(0, 2)])).toEqual([
+      [4, '4 '],
+    ])
+    const stale = await bytesOf(url, { range: 'bytes=64-', 'if-range': etag })
+    expect(stale.answer.status).toBe(200)
+
+    const { json } = await call(compacting, 'GET', '/v1/topics/prices/partitions/0/messages')
+    const { messages, nextOffset } = json as { messages: { offset: number; key: string | null }[]; nextOffset: number }
+    expect(nextOffset).toBe(30)
+    const sealedEnd = messages.findIndex(({ offset }) => offset > 4)
+    expect(messages[0]).toMatchObject({ offset: 4, key: null })
+    expect(messages.slice(sealedEnd).map(({ offset }) => offset)).toEqual(
+      Array.from({ length: messages.length - sealedEnd }, (_, i) => 30 - messages.length + sealedEnd + i),
+    )
   })
 })
 

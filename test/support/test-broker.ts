@@ -5,7 +5,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { systemClock, systemRandom } from '../../src/base/clock.ts'
+import { type Clock, systemClock, systemRandom } from '../../src/base/clock.ts'
 import { Latch } from '../../src/base/latch.ts'
 import { nodeDisk } from '../../src/base/node-disk.ts'
 import { nullLogger } from '../../src/base/telemetry.ts'
@@ -23,9 +23,13 @@ export interface TestBroker {
   stop(): Promise<void>
 }
 
-export async function startTestBroker(options: Partial<BrokerOptions> = {}): Promise<TestBroker> {
+/** `clock`: the system's, where the test does not drive one. */
+export async function startTestBroker(
+  options: Partial<BrokerOptions> = {},
+  clock: Clock = systemClock,
+): Promise<TestBroker> {
   const directory = await mkdtemp(join(tmpdir(), 'tidings-api-'))
-  const ports = { clock: systemClock, random: systemRandom }
+  const ports = { clock, random: systemRandom }
   const latch = new Latch((cause) => {
     throw cause
   })
