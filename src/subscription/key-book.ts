@@ -84,7 +84,7 @@ export class KeyBook {
     this.unread.take(message.from, message.to, any, ignore)
     message.key = key
     message.queue = this.queues.of(key, slot)
-    this.#enter(message)
+    if (this.#enter(message)) this.#record(message)
   }
 
   /** Takes in the message at `next`: it waits, and that is recorded. */
@@ -134,8 +134,7 @@ export class KeyBook {
     const { queue } = message
     this.#pull(message)
     Object.assign(message, changes)
-    this.#enter(message)
-    if (changes.attempts !== undefined) this.#record(message)
+    if (this.#enter(message) || changes.attempts !== undefined) this.#record(message)
     this.#free(queue)
   }
 
@@ -180,15 +179,16 @@ export class KeyBook {
     return message
   }
 
-  #enter(message: Message): void {
+  /** Puts it where it belongs; answers whether it is parked from now on. */
+  #enter(message: Message): boolean {
     message.state = this.stateOf(message)
+    const isNew = message.state === 'parked' && (message.notBefore === 0 || message.notBefore > this.now)
     // Of a parked message it is the time since when; time 0 would mean that there is none.
-    if (message.state === 'parked' && (message.notBefore === 0 || message.notBefore > this.now)) {
-      message.notBefore = this.now || 1
-    }
+    if (isNew) message.notBefore = this.now || 1
     message.queue = this.queues.homeOf(message)
     this.#put(message)
     if (message.state === 'parked') for (const other of this.queues.behind(message)) this.#move(other)
+    return isNew
   }
 
   /** To where it belongs by now. */
@@ -299,5 +299,5 @@ function newMessage(offset: number, key: string | null, queue: KeyQueue): Messag
 
 /** What a restart must know of its time. */
 function lastingTime({ state, notBefore }: Message): number {
-  return state === 'leased' || state === 'ready' || state === 'doomed' ? 0 : notBefore
+  return state === 'leased' ? 0 : notBefore
 }

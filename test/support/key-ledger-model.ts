@@ -183,7 +183,7 @@ export class KeyLedgerModel {
   /** A restart: what lasts stays, keys are forgotten. */
   restart(): void {
     for (const message of this.all) {
-      message.notBefore = lasting(message, this.now)
+      message.notBefore = lasting(message)
       Object.assign(message, { kind: 'unread', key: null, holder: null, isStaged: false, failure: null })
     }
   }
@@ -192,7 +192,7 @@ export class KeyLedgerModel {
   durable(): string[] {
     return this.all.map((message) => {
       const { offset, attempts, failed } = message
-      return line(offset, attempts, failed, lasting(message, this.now))
+      return line(offset, attempts, failed, lasting(message))
     })
   }
 
@@ -237,9 +237,8 @@ export function line(offset: number, attempts: number, failed: boolean, notBefor
   return `${offset}: ${attempts} attempts${failed ? ', failed' : ''}${notBefore === 0 ? '' : `, not before ${notBefore}`}`
 }
 
-function lasting({ kind, notBefore }: ModelMessage, now: number): number {
-  if (kind === 'leased' || kind === 'doomed') return 0
-  return kind === 'waiting' && notBefore <= now ? 0 : notBefore
+function lasting({ kind, notBefore }: ModelMessage): number {
+  return kind === 'leased' ? 0 : notBefore
 }
 
 function seat(holder: LeaseHolder): LeaseHolder {

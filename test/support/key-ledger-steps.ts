@@ -9,7 +9,7 @@ import type { LeaseHolder } from '../../src/subscription/ledger.ts'
 import { ANYBODY, type KeyOwners } from '../../src/subscription/ready-keys.ts'
 import { ANY, KeyLedgerModel, line } from './key-ledger-model.ts'
 
-type Keyed = 'resume' | 'discard' | 'skipped' | 'parking_full'
+type Keyed = 'resume' | 'replace' | 'discard' | 'skipped' | 'parking_full'
 
 type Settling =
   | { do: 'ack' | 'release' | 'reject'; who: number; from: number; to: number }
@@ -76,7 +76,7 @@ const rare: fc.Arbitrary<KeyStep>[] = [
   fc.record({
     do: fc.constant('parked'),
     key,
-    how: fc.constantFrom<Keyed>('resume', 'resume', 'discard', 'skipped', 'parking_full'),
+    how: fc.constantFrom<Keyed>('resume', 'replace', 'discard', 'skipped', 'parking_full'),
   }),
   fc.tuple(fc.constantFrom('bury', 'revive'), range).map(([what, r]): KeyStep => ({ do: what, ...r })),
   fc.record({ do: fc.constantFrom('skipTo', 'seek'), to: small }),
@@ -99,6 +99,8 @@ export class KeyPlayer implements KeyOwners {
   ledger: KeyLedger
   generation = 0
   #log: (string | null)[] = []
+  readonly #replaced = new Map<number, string>()
+  #replacements = 0
   #now = 1000
 
   constructor(policy: KeyPolicy) {
@@ -298,7 +300,12 @@ export class KeyPlayer implements KeyOwners {
     const expected = model.parkedFirst(name)
     same('parked', message?.from, expected?.offset)
     if (!message || !expected) return
-    if (how === 'resume') {
+    if (how === 'replace') {
+      const record = Buffer.from(`instead of ${message.from}, ${this.#replacements++}`)
+      ledger.replace(message, record)
+      this.#replaced.set(message.from, record.toString())
+    }
+    if (how === 'resume' || how === 'replace') {
       ledger.resume(message)
       model.back(expected, { attempts: 0, failed: false, failure: null, notBefore: 0 })
     } else if (how === 'discard') {
@@ -346,6 +353,12 @@ export class KeyPlayer implements KeyOwners {
         Array.from({ length: to - from }, (_, i) => line(from + i, attempts, failed, notBefore)),
       )
     same('what a restart finds', lasting, model.durable())
+    for (const offset of this.#replaced.keys()) if (!model.messages.has(offset)) this.#replaced.delete(offset)
+    const replaced = (ledger.state().replaced ?? []).map(({ offset, record }) => [
+      offset,
+      Buffer.from(record).toString(),
+    ])
+    same('replaced', replaced, [...this.#replaced])
     this.#checkKeys()
   }
 

@@ -10,6 +10,7 @@ import {
   foldRecord,
 } from '../../../src/subscription/cursor-record.ts'
 import type { LedgerState } from '../../../src/subscription/ledger-state.ts'
+import { KeyPlayer, keySteps } from '../../support/key-ledger-steps.ts'
 import { perMessage } from '../../support/ledger-model.ts'
 import { Player, steps } from '../../support/ledger-steps.ts'
 
@@ -30,8 +31,13 @@ function onTheWall({ next, runs }: LedgerState): LedgerState {
   }
 }
 
+interface Playing<Step> {
+  readonly ledger: { changes: Changes; state(): LedgerState }
+  play(step: Step): void
+}
+
 /** Every record of a history, one after each group of steps. */
-function record(player: Player, groups: readonly Parameters<Player['play']>[0][][]): Uint8Array[] {
+function record<Step>(player: Playing<Step>, groups: readonly Step[][]): Uint8Array[] {
   const { ledger } = player
   const records = [encodeState('sub', ledger.state(), WALL_MS)]
   for (const group of groups) {
@@ -44,7 +50,28 @@ function record(player: Player, groups: readonly Parameters<Player['play']>[0][]
   return records
 }
 
+/** The same of a ledger by key, replacements included. */
+function inFull(state: LedgerState): string[] {
+  const replaced = (state.replaced ?? []).map(({ offset, record }) => `${offset}: ${Buffer.from(record).toString()}`)
+  return [...perMessage(state), ...replaced.sort()]
+}
+
 describe('the records of a subscription log', () => {
+  it('say after any history what a ledger by key says, replacements included', { timeout: 60_000 }, () => {
+    fc.assert(
+      fc.property(fc.array(keySteps, { minLength: 1, maxLength: 5 }), (groups) => {
+        const player = new KeyPlayer({ ordered: false, backoff, maxDeliveries: 1, parks: true })
+        // A restart begins its records with what it read: here that is a state.
+        const lasting = groups.map((group) => group.filter((step) => step.do !== 'restart'))
+        const records = record(player, lasting)
+        const { replaced, ...state } = player.ledger.state()
+        const told = fold(records).get('sub')!.state()
+        expect(inFull(told)).toEqual(inFull({ ...onTheWall(state), ...(replaced ? { replaced } : {}) }))
+      }),
+      { numRuns: 300 },
+    )
+  })
+
   it.each([false, true])(
     'say after any history what the ledger says (in order: %s)',
     { timeout: 60_000 },

@@ -191,6 +191,98 @@ describe('a key_shared subscription', () => {
   })
 })
 
+/** Keys of which the first consumer holds a message while the second owns them: they drain. */
+async function draining(
+  patch: object = {},
+): Promise<{ rig: SubscriptionRig; first: Held; second: Held; moved: number[] }> {
+  const rig = await open(patch)
+  const first = join(rig, 'a')
+  rig.partition.publish(20, { each: 1, keys: KEYS })
+  await rig.rest()
+  const second = join(rig, 'b')
+  rig.partition.publish(20, { each: 1, keys: KEYS })
+  await rig.rest()
+  const stayed = offsetsOf(first.consumer.take()).filter((offset) => offset >= 20)
+  const moved = [...Array(20).keys()].filter((key) => !stayed.includes(key + 20))
+  return { rig, first, second, moved }
+}
+
+describe('a key that drains', () => {
+  it('waits for whoever has it, however long its new owner has room', async () => {
+    const { rig, first, second, moved } = await draining()
+    for (let round = 0; round < 5; round++) {
+      rig.partition.publish(20, { keys: KEYS })
+      await rig.pass(100)
+    }
+    expect(second.consumer.take()).toEqual([])
+    first.attachment.ack(ids(0, ...moved))
+    await rig.rest()
+    const got = offsetsOf(second.consumer.take())
+    expect(got).toHaveLength(moved.length * 6)
+    for (const key of moved) {
+      expect(got.filter((offset) => offset % 20 === key)).toEqual([1, 2, 3, 4, 5, 6].map((round) => round * 20 + key))
+    }
+  })
+
+  it('is not freed by retention while its messages are with somebody', async () => {
+    const { rig, first, second, moved } = await draining()
+    rig.partition.retain(20)
+    await rig.rest()
+    expect(second.consumer.take()).toEqual([])
+    expect(first.attachment.ack(ids(0, ...moved))).toBe(moved.length)
+    await rig.rest()
+    expect(offsetsOf(second.consumer.take())).toEqual(moved.map((key) => key + 20))
+  })
+
+  it('goes to its new owner when the lease expires, the failed message first', async () => {
+    const { rig, second, moved } = await draining({ ackDeadlineMs: 500 })
+    await rig.pass(499)
+    expect(second.consumer.take()).toEqual([])
+    await rig.pass(101)
+    expect(second.consumer.take()).toEqual(moved.map((key) => `0:${key} #2`))
+    second.attachment.ack(ids(0, ...moved))
+    await rig.rest()
+    expect(offsetsOf(second.consumer.take())).toEqual(moved.map((key) => key + 20))
+  })
+
+  it('goes back to its former owner when the new one leaves', async () => {
+    const { rig, first, second, moved } = await draining()
+    second.attachment.detach()
+    await rig.rest()
+    expect(offsetsOf(first.consumer.take())).toEqual(moved.map((key) => key + 20))
+  })
+
+  it('is held up by nobody who only came and went', async () => {
+    const { rig, first, second, moved } = await draining()
+    for (let i = 0; i < 10; i++) {
+      const guest = join(rig, `guest ${i}`)
+      await rig.rest()
+      guest.attachment.detach()
+    }
+    first.attachment.ack(ids(0, ...moved))
+    await rig.rest()
+    expect(offsetsOf(second.consumer.take())).toEqual(moved.map((key) => key + 20))
+  })
+
+  it('goes out again at the end of the log, where nothing new would wake anybody', async () => {
+    const rig = await open()
+    const [narrow, wide] = [join(rig, 'a', 1), join(rig, 'b', 1000)]
+    rig.partition.publish(200, { each: 9, keys: KEYS })
+    await rig.rest()
+    const acked = new Set<number>()
+    for (let step = 0; step < 300 && acked.size < 200; step++) {
+      for (const { consumer, attachment } of [narrow, wide]) {
+        for (const offset of offsetsOf(consumer.take())) {
+          acked.add(offset)
+          attachment.ack(ids(0, offset))
+        }
+      }
+      await rig.rest()
+    }
+    expect(acked.size).toBe(200)
+  })
+})
+
 describe('a pull of a key_shared subscription', () => {
   it('is a consumer of its own: no key lies with two pulls', async () => {
     const rig = await open()
