@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { nullLogger } from '../../../src/base/telemetry.ts'
-import { forgetRedrives } from '../../../src/cluster/redrive-cursors.ts'
 import type { Hosted } from '../../../src/cluster/hosted.ts'
+import { forgetRedrives } from '../../../src/cluster/redrive-cursors.ts'
 import { CursorStore } from '../../../src/subscription/cursor-store.ts'
 import { redriveCursorId } from '../../../src/subscription/redrive.ts'
 import { HostRig } from '../../support/host-rig.ts'
