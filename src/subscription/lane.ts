@@ -152,8 +152,9 @@ export class Lane implements CursorOwner, StagingLane {
   serve(now: number, room: number): boolean {
     this.shelf.open(now)
     this.#advance(now)
-    this.deadLetters.pump(now)
     if (!this.cursor.stalled) this.#staging.stageAll(room)
+    // After the staging, which learns keys after a restart, and with that what is doomed.
+    this.deadLetters.pump(now)
     this.shelf.close()
     if (this.#parcels.length === 0) return false
     const parcels = this.#parcels

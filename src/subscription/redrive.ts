@@ -15,8 +15,9 @@ import { Serial } from '../base/serial.ts'
 import type { RecordBatch } from '../log/record-batch.ts'
 import type { Partition } from '../partition/partition.ts'
 import type { PublishInput, Topic } from '../partition/topic.ts'
-import type { AckLedger } from './ack-ledger.ts'
+import { AckLedger } from './ack-ledger.ts'
 import { findBatch } from './batch-lookup.ts'
+import type { Cursor } from './cursor.ts'
 import { copyOf, deadLetterTopic, type Origin, originOf } from './dead-letter.ts'
 import type { DeliveryMemory } from './delivery-memory.ts'
 import { compileFilter, type Filter } from './filter.ts'
@@ -98,7 +99,8 @@ export class Redrive {
   isMoved({ topic, cursors }: OpenTopic, partition: number, offset: number): boolean {
     if (offset < (topic.partitions[partition]?.startOffset ?? 0)) return true
     if (this.#moving.has(placeOf(topic.id, partition, offset))) return true
-    return cursors[partition]?.find(this.#cursorId)?.ledger(POLICY).isAcknowledged(offset) ?? false
+    const cursor = cursors[partition]?.find(this.#cursorId)
+    return cursor !== undefined && memoryOf(cursor).isAcknowledged(offset)
   }
 
   /** One after the other: two at once would move the same letters. */
@@ -139,7 +141,7 @@ export class Redrive {
     const partition = place.topic.partitions[number]!
     const store = place.cursors[number]!
     const cursor = dryRun ? store.find(this.#cursorId) : store.cursor(this.#cursorId)
-    const ledger = cursor?.ledger(POLICY) ?? null
+    const ledger = cursor ? memoryOf(cursor) : null
     const end = partition.highWatermark
     if (!dryRun) ledger?.skipTo(partition.startOffset)
     let at = Math.max(partition.startOffset, ledger?.floor ?? 0)
@@ -233,12 +235,17 @@ export class Redrive {
     return ready.map(({ offset }) => offset)
   }
 
-  /** Whether the message is in its log and would be delivered from there. */
-  async #isThere({ lane, origin }: Letter): Promise<boolean> {
+  /**
+   * Whether the message is in its log and would be delivered from there. Its topic may have been deleted and made
+   * anew: then another message has its place.
+   */
+  async #isThere(letter: Letter): Promise<boolean> {
+    const { lane, origin } = letter
     const { offset } = origin.id
     if (offset >= lane.partition.highWatermark) return false
     const batch = await findBatch(lane.partition, offset)
-    return batch !== null && passedOver(batch, offset, this.#host.clock.now(), this.#host.name) !== 'expired'
+    if (!batch || !isAlike(copyOf(batch, offset), copyOf(letter.batch, letter.offset))) return false
+    return passedOver(batch, offset, this.#host.clock.now(), this.#host.name) !== 'expired'
   }
 
   async #publish(place: OpenTopic, number: number, copies: readonly Letter[]): Promise<void> {
@@ -268,6 +275,18 @@ export class Redrive {
   #checkOpen(): void {
     if (!this.#host.isOpen) throw new TidingsError('overloaded', 'the subscription stopped')
   }
+}
+
+function isAlike(message: PublishInput, letter: PublishInput): boolean {
+  const isSame = (one: Uint8Array | null, other: Uint8Array | null): boolean =>
+    Buffer.compare(one ?? Buffer.alloc(0), other ?? Buffer.alloc(0)) === 0
+  return isSame(message.value, letter.value) && isSame(message.key, letter.key)
+}
+
+/** Which letters were moved. One ledger for all who ask: another would not hear of what is moved meanwhile. */
+function memoryOf(cursor: Cursor): AckLedger {
+  const { opened } = cursor
+  return opened instanceof AckLedger ? opened : cursor.ledger(POLICY)
 }
 
 /** Everything below `to` has been looked at; `done` are those that need no other look. */

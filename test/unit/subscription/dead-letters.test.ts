@@ -222,6 +222,18 @@ describe('dead letters', () => {
     expect(rig.subscription.state().backlog).toBe(0)
   })
 
+  it('are written after a restart for what had been delivered for the last time, with no other event', async () => {
+    const first = await scene({ type: 'key_shared', deadLetter: { ...deadLetter, maxDeliveries: 1 } })
+    first.rig.partition.append([message('a'), message('b')])
+    await first.rig.rest()
+    expect(first.consumer.take()).toEqual(messages(0, 0, 2))
+    const rig = await first.rig.restart('kill')
+    await rig.directory.add(first.dlq)
+    await rig.rest()
+    expect(letters(first.dlq).map(({ value }) => value)).toEqual(['a', 'b'])
+    expect(rig.subscription.state().backlog).toBe(0)
+  })
+
   it('free the key of a message where keys have an order, and come back through it', async () => {
     const { rig, dlq, consumer, attachment } = await scene({ type: 'key_shared' })
     dlq.isHeld = true

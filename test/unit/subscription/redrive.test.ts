@@ -157,6 +157,20 @@ describe('a redrive', () => {
     expect(scene.consumer.take()).toEqual(messages(0, 2, 3))
   })
 
+  it('publishes a copy where another message has its place, since the topic was made anew', async () => {
+    const scene = await Scene.open()
+    scene.rig.partition.append([message('a')])
+    await scene.killAll(1)
+    const anew = await Scene.over(await SubscriptionRig.open({ deadLetter }), scene.dlq)
+    anew.rig.partition.append([message('another')])
+    await anew.rig.rest()
+    expect(anew.consumer.take()).toEqual(messages(0, 0, 1))
+    anew.attachment.ack(ids(0, 0))
+    await anew.rig.rest()
+    expect(await anew.redrive()).toEqual({ moved: 1 })
+    expect(anew.consumer.take()).toEqual(messages(0, 1, 2))
+  })
+
   it('publishes a copy where the message would be passed over as expired', async () => {
     const scene = await Scene.open()
     scene.rig.partition.append([message('a', { ttlMs: 1000 })])
