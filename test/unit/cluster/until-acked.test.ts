@@ -68,6 +68,18 @@ describe('retention until acknowledged', () => {
     expect(rig.start('orders')).toBeGreaterThan(0)
   })
 
+  it('counts a subscription that follows a pattern, and names it with the pattern', async () => {
+    const rig = await rigOf(['billing'])
+    await rig.host.putSubscription('*', 'audit', { start: 'earliest' })
+    await rig.consume('orders', 'billing', 20)
+    await rig.maintain()
+    expect(rig.start('orders')).toBe(0)
+    expect(why(rig)).toEqual({ reason: 'subscription', subscription: 'audit', pattern: '*', offset: 0 })
+    await rig.host.deleteSubscription('*', 'audit')
+    await rig.maintain()
+    expect(rig.start('orders')).toBeGreaterThan(0)
+  })
+
   it('keeps what a subscription went back to, from the moment on in which it asked', async () => {
     const rig = await rigOf(['billing'])
     await rig.consume('orders', 'billing', 20)
