@@ -204,6 +204,7 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
         oldestUnackedAgeMs: orNull(whole('age of the oldest outstanding delivery')),
         cursors: list(
           object({
+            topic: text('which of them, where the subscription follows a pattern'),
             partition: whole('number'),
             ackedThrough: whole('every offset below it is acknowledged'),
             ackedAhead: whole('messages acknowledged beyond it'),

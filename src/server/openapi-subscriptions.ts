@@ -40,7 +40,7 @@ const reason = text('kept with a dead letter', { maxLength: LIMITS.reasonBytes }
 
 export const SUBSCRIPTION_OPERATIONS: Operations = {
   [`GET ${TOPIC}/subscriptions`]: {
-    summary: 'List the subscriptions of a topic',
+    summary: 'List the subscriptions of a topic, or of exactly a pattern',
     tag: 'subscriptions',
     answers: {
       200: ok(
@@ -53,7 +53,8 @@ export const SUBSCRIPTION_OPERATIONS: Operations = {
   [`PUT ${SUBSCRIPTION}`]: {
     summary: 'Create or change a subscription',
     tag: 'subscriptions',
-    description: 'Keys that are left out keep their value. `type` and `start` cannot be changed: use seek.',
+    description:
+      'Keys that are left out keep their value. `type` and `start` cannot be changed: use seek. In all paths of subscriptions the topic may be a pattern: `*` stands for one level of a name, `**` at the end for the rest; topics that are created later are followed from offset 0, ids are `<topic>/<partition>:<offset>`.',
     body: json(ref('SubscriptionSettings')),
     answers: { 200: ok('It was there; changed', ref('Subscription')), 201: ok('Created', ref('Subscription')) },
     errors: ['invalid_argument', 'filter_invalid', 'topic_not_found', 'conflict', ...WITH_BODY],

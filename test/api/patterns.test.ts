@@ -188,6 +188,47 @@ describe('a pattern subscription', () => {
     expect((await subscribe('unnamed.*', { deadLetter: {} })).json).toMatchObject({ code: 'invalid_argument' })
   })
 
+  it('brings dead letters back to the topic that they came from', async () => {
+    await subscribe('redrive.*', { deadLetter: { topic: 'letters', maxDeliveries: 1 } })
+    for (const topic of ['redrive.a', 'redrive.b']) await publish(topic, topic)
+    expect(idsOf(await pull('redrive.*'))).toEqual(['redrive.a/0:0', 'redrive.b/0:0'])
+    const rejected = { ids: ['redrive.a/0:0', 'redrive.b/0:0'], reason: 'no' }
+    expect((await call(broker, 'POST', `${path('redrive.*')}/reject`, rejected)).json).toEqual({ count: 2 })
+    expect(await pull('redrive.*')).toEqual([])
+    expect((await call(broker, 'POST', `${path('redrive.*')}/redrive`, {})).json).toMatchObject({ moved: 2 })
+    expect(await pull('redrive.*')).toMatchObject([{ topic: expect.any(String) }, { attempt: 1 }])
+  })
+
+  it('says of a message what became of it', async () => {
+    await subscribe('why.*', { filter: 'value > 1' })
+    for (const n of [1, 2]) await publish('why.a', n)
+    await pull('why.*')
+    const why = async (id: string): Promise<unknown> =>
+      (await call(broker, 'GET', `${path('why.*')}/messages/${encodeURIComponent(id)}/explain`)).json
+    expect(await why('why.a/0:0')).toMatchObject({ id: 'why.a/0:0', state: 'filtered' })
+    expect(await why('why.a/0:1')).toMatchObject({ id: 'why.a/0:1', state: 'outstanding' })
+    expect(await why('0:1')).toMatchObject({ code: 'invalid_argument' })
+    expect((await call(broker, 'GET', `${path('why.*')}/explain`)).status).toBe(200)
+  })
+
+  it('keeps keys in order within each topic', async () => {
+    await subscribe('keys.*', { type: 'key_shared' })
+    for (const topic of ['keys.a', 'keys.b']) {
+      for (const n of [1, 2]) {
+        await call(broker, 'POST', `/v1/topics/${topic}/messages`, n, { 'tidings-key': 'k' })
+      }
+    }
+    const take = async (): Promise<string[]> => {
+      const { json } = await call(broker, 'POST', `${path('keys.*')}/pull`, { max: 1 })
+      return idsOf((json as Pulled).messages)
+    }
+    const [first] = await take()
+    const [second] = await take()
+    // Each pull is a consumer of its own: the key of the first topic is taken, that of the other is another key.
+    expect([first, second].sort()).toEqual(['keys.a/0:0', 'keys.b/0:0'])
+    expect(await take()).toEqual([])
+  })
+
   it('filters by topic', async () => {
     await subscribe('by.*', { filter: 'topic.endsWith(".eu") && value > 1' })
     for (const topic of ['by.eu', 'by.us']) for (const n of [1, 2]) await publish(topic, n)

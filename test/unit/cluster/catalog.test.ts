@@ -136,6 +136,40 @@ describe('the subscriptions of the catalog', () => {
   })
 })
 
+describe('the subscriptions of patterns', () => {
+  it('are kept per pattern, with or without topics, and outlive them', async () => {
+    const { subscription, created } = await catalog.createPatternSubscription('orders.*', 'billing', made('s-1'))
+    expect(created).toBe(true)
+    expect(subscription).toEqual({ id: 's-1', topicId: 'orders.*', name: 'billing', settings: SUBSCRIPTION_DEFAULTS })
+    expect(await catalog.createPatternSubscription('orders.*', 'billing', made('s-2'))).toEqual({
+      subscription,
+      created: false,
+    })
+    expect((await catalog.createPatternSubscription('orders.**', 'billing', made('s-3'))).created).toBe(true)
+    await catalog.createTopic('orders.eu', 'id-1', topicSettings(1))
+    await catalog.deleteTopic('orders.eu')
+    await catalog.forgetTombstone('id-1')
+    expect(await catalog.subscriptions('orders.*')).toEqual([subscription])
+    expect((await catalog.subscriptions()).map(({ id }) => id).sort()).toEqual(['s-1', 's-3'])
+    const changed = await catalog.updateSubscription('orders.*', 'billing', (current) => ({
+      ...current,
+      maxUnacked: 5,
+    }))
+    expect(await catalog.subscription('orders.*', 'billing')).toEqual(changed)
+    expect(await catalog.deleteSubscription('orders.*', 'billing')).toEqual(changed)
+    expect(await keys()).toEqual(['subscriptions/orders.**/billing'])
+  })
+
+  it('are made once when answers get lost', async () => {
+    const unsure = new Catalog(new UnsureCoordinator(store, new SimRandom(11), 0.5), new SimRandom('patterns'))
+    for (let i = 0; i < 30; i++) {
+      const made1 = await unsure.createPatternSubscription(`p${i}.*`, 's', made(`s-${i}`)).catch(() => null)
+      if (made1) expect(made1.subscription.id).toBe(`s-${i}`)
+    }
+    expect(new Set((await catalog.subscriptions()).map(({ topicId }) => topicId)).size).toBeGreaterThan(20)
+  })
+})
+
 describe('the epoch of a node', () => {
   it('rises with every start, whatever the outcome of the one before looked like', async () => {
     const unsure = new Catalog(new UnsureCoordinator(store, new SimRandom(7), 0.6), new SimRandom('epochs'))
