@@ -48,25 +48,21 @@ export class Administration {
     this.#witness.topic(scene.name).forget()
     for (const { name, topic } of this.#stage.cast) if (topic === scene.name) this.#stage.doomed.delete(name)
     for (const seat of this.#stage.seats.values()) {
-      if (seat.role.topic === scene.name) this.#unseat(seat)
+      if (seat.role.topic === scene.name) this.#stage.unseat(seat)
       else {
         this.#stage.forget(seat, (lane) => lane.startsWith(`${scene.name}/`))
         seat.seen.forgetTopic(scene.name)
       }
     }
+    this.#stage.forgetTopic(scene.name)
     return this.#within(life, limit, () => life.host.deleteTopic(scene.name))
   }
 
   #deleteSubscription(life: Life, seat: Seat, limit: number): Promise<boolean> {
     const { topic, name } = seat.role
-    this.#unseat(seat)
+    this.#stage.unseat(seat)
     this.#stage.doomed.add(name)
     return this.#within(life, limit, () => life.host.deleteSubscription(topic, name))
-  }
-
-  #unseat(seat: Seat): void {
-    for (const consumer of seat.consumers) consumer.detach()
-    this.#stage.seats.delete(seat.role.name)
   }
 
   async #within(life: Life, limit: number, task: () => Promise<void>): Promise<boolean> {
@@ -102,6 +98,31 @@ export class Administration {
         },
         () => this.#witness.count('seek refused'),
       )
+  }
+
+  /** Asks for some of the dead letters of a subscription. */
+  redrive(life: Life, random: SimRandom): void {
+    const dead = [...this.#stage.seats.values()].filter(({ role }) => role.deadLetter)
+    if (dead.length === 0) return
+    const seat = random.pick(dead)
+    this.moveBack(life, seat, 1 + random.integer(10))
+  }
+
+  /** Answers how many letters were moved; never when the life ends before. */
+  async moveBack(life: Life, { role, seen }: Seat, max: number): Promise<number> {
+    this.#witness.note(`redrive ${role.name} ${max}`)
+    seen.redriving()
+    try {
+      const { moved } = await this.#stage.subscription(life, role).redrive({ max, dryRun: false, filter: null })
+      if (life.state !== 'over') seen.deaths.redrove(false)
+      this.#witness.count('redriven', moved)
+      this.#witness.note(`redriven ${role.name} ${moved}`)
+      return moved
+    } catch {
+      if (life.state !== 'over') seen.deaths.redrove(true)
+      this.#witness.count('redrive refused')
+      return 0
+    }
   }
 
   /** What the API shows of it must hold together. */

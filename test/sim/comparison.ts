@@ -5,7 +5,7 @@
 import { type Finding, verifyAll } from '../../src/log/verify.ts'
 import { PARTITIONS_DIRECTORY } from '../../src/partition/partition.ts'
 import type { Topic } from '../../src/partition/topic.ts'
-import { valueAt } from './grip.ts'
+import { addresseeAt, valueAt } from './grip.ts'
 import type { Machine } from './machine.ts'
 import type { Stage } from './stage.ts'
 import type { Witness } from './witness.ts'
@@ -51,7 +51,11 @@ async function readBack(topic: Topic, stage: Stage, witness: Witness): Promise<v
     for (let offset = startOffset; offset < highWatermark; ) {
       const batches = await partition.load(offset)
       for (const batch of batches) {
-        for (let at = Math.max(offset, batch.baseOffset); at < batch.nextOffset; at++) values.push(valueAt(batch, at))
+        for (let at = Math.max(offset, batch.baseOffset); at < batch.nextOffset; at++) {
+          values.push(valueAt(batch, at))
+          const addressee = addresseeAt(batch, at)
+          if (addressee !== undefined) witness.topic(topic.name).addressed(`${number}:${at}`, addressee)
+        }
       }
       offset = batches.at(-1)!.nextOffset
     }

@@ -2,13 +2,14 @@
  * What one simulated client holds of a subscription, and what it says about it: acknowledges, refuses, hands
  * back, holds on. Consumers and pulls have one each. It tells the witness everything it says.
  */
-import { recordValueAt } from '@tidings/sdk/protocol'
-import type { RecordBatch } from '../../src/log/record-batch.ts'
+import { REDRIVEN_TO_HEADER, recordHeaders, recordValueAt } from '@tidings/sdk/protocol'
+import { HAS_ADDRESSEE, type RecordBatch } from '../../src/log/record-batch.ts'
 import type { Attachment, Delivery } from '../../src/subscription/subscription.ts'
 import type { SimRandom } from '../support/sim-random.ts'
 import { ACK_DEADLINE_MS } from './cast.ts'
 import type { Life } from './machine.ts'
-import { laneOf, type Place, placeOf, type SubscriptionWitness } from './subscription-witness.ts'
+import { laneOf, type Place, placeOf } from './sighting.ts'
+import type { SubscriptionWitness } from './subscription-witness.ts'
 import type { Moment, Witness } from './witness.ts'
 
 export type Verb = 'ack' | 'confirm' | 'nack' | 'release' | 'reject' | 'extend'
@@ -20,6 +21,13 @@ interface Held extends Place {
 export function valueAt(batch: RecordBatch, offset: number): string {
   const at = batch.positionOf(offset)
   return batch.bytes.toString('latin1', recordValueAt(batch.bytes, at), at + 4 + batch.bytes.readUInt32BE(at))
+}
+
+/** The subscription that the record was redriven to. */
+export function addresseeAt(batch: RecordBatch, offset: number): string | undefined {
+  if ((batch.attributes & HAS_ADDRESSEE) === 0) return undefined
+  const { headers } = recordHeaders(batch.bytes, batch.positionOf(offset))
+  return headers.find(([name]) => name === REDRIVEN_TO_HEADER)?.[1]
 }
 
 export class Grip {
@@ -59,6 +67,8 @@ export class Grip {
     for (let offset = from; offset < to; offset++) {
       const place = { topic, partition, offset }
       const value = valueAt(batch, offset)
+      const addressee = addresseeAt(batch, offset)
+      if (addressee !== undefined) this.#witness.topic(topic).addressed(`${partition}:${offset}`, addressee)
       this.#seen.delivered({ ...place, value, attempt, holder: this.name, heldUntil, overAt, since })
       this.#held.set(placeOf(place), { ...place, heldUntil })
     }

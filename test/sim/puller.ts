@@ -34,7 +34,7 @@ export class Puller {
     this.#random = parts.random
     this.#witness = parts.witness
     this.#seen = parts.seen
-    this.#seen.hasPulls = true
+    this.#seen.pulling()
     this.#subscription = parts.subscription
   }
 
@@ -58,7 +58,7 @@ export class Puller {
         this.#witness.count(deliveries.length > 0 ? 'pull' : 'pull empty')
         // What was on its way too long, or was overtaken by a seek, lies with nobody any more: as if the answer got lost.
         if (this.#witness.now - asked.now >= ACK_DEADLINE_MS || this.#seen.seeks !== seeks) {
-          this.#seen.hasLostPulls = true
+          this.#seen.deaths.hasLostPulls = true
           return
         }
         for (const delivery of deliveries) this.#grip.take(delivery, asked)

@@ -12,6 +12,7 @@ import { SimRandom } from '../support/sim-random.ts'
 import { Administration } from './administration.ts'
 import { castOf, retentionOf, TOPIC } from './cast.ts'
 import { compare, isOnStableStorage } from './comparison.ts'
+import { judgeLetters } from './letters.ts'
 import { type Life, Machine } from './machine.ts'
 import { Publisher } from './publisher.ts'
 import { Stage } from './stage.ts'
@@ -42,8 +43,11 @@ const ACTIONS = {
   arrival: 1,
   seek: 1,
   look: 1,
+  redrive: 0.5,
 }
-const ACTION_LIST = Object.entries(ACTIONS).flatMap(([action, times]) => Array.from({ length: times }, () => action))
+const ACTION_LIST = Object.entries(ACTIONS).flatMap(([action, times]) =>
+  Array.from({ length: times * 2 }, () => action),
+)
 /** Steps that a healed broker may take to drain: far more than any takes. */
 const DRAIN_STEPS = 40_000
 /** Longer than maintenance takes to come round twice. */
@@ -116,6 +120,9 @@ export class Scenario {
     }
     await this.#heal()
     await this.#drain()
+    const life = this.#machine.life!
+    await this.#machine.whileStepping(life, () => judgeLetters(life.host.topics(), this.#stage, this.#witness))
+    await this.#redriveAll(life)
     await compare(this.#machine, this.#stage, this.#witness)
     this.#check()
     return { trace: this.#hash.digest('hex'), counts: this.#witness.counts }
@@ -202,6 +209,7 @@ export class Scenario {
     if (action === 'publish') this.#publisher.publish(random.pick(topics), life)
     else if (action === 'retry') this.#publisher.retry(random.pick(topics), life)
     else if (action === 'look') this.#administration.look(life)
+    else if (action === 'redrive') this.#administration.redrive(life, random)
     else if (action === 'seek') this.#administration.seek(life, random)
     else this.#stage.act(life, random, action === 'arrival')
     await settle()
@@ -255,11 +263,29 @@ export class Scenario {
     throw this.#witness.violated('D-LIVE', 'the broker did not come back after the last fault')
   }
 
+  /** All dead letters go back, and are acknowledged: then nothing excuses a message that nobody acknowledged. */
+  async #redriveAll(life: Life): Promise<void> {
+    for (const seat of this.#stage.seats.values()) {
+      if (!seat.role.deadLetter) continue
+      await this.#machine.whileStepping(life, async () => {
+        const moved = await this.#administration.moveBack(life, seat, 100_000)
+        this.#witness.note(`${seat.role.name} got ${moved} letters back`)
+      })
+      seat.seen.deaths.isOver = true
+    }
+    await this.#untilDrained(life)
+  }
+
   async #drain(): Promise<void> {
     const life = this.#machine.life!
     this.#stage.lastConsumers(life)
+    await this.#untilDrained(life)
+    await this.#rest(life)
+  }
+
+  async #untilDrained(life: Life): Promise<void> {
     for (let step = 0; step < DRAIN_STEPS; step++) {
-      if (this.#stage.isDrained(life)) return this.#rest(life)
+      if (this.#stage.isDrained(life)) return
       this.#stage.finish()
       await this.#idle()
       this.#check()

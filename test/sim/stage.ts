@@ -9,6 +9,7 @@ import type { Subscription } from '../../src/subscription/subscription.ts'
 import type { SimRandom } from '../support/sim-random.ts'
 import { RETENTION, type Retention, type Role } from './cast.ts'
 import { Consumer } from './consumer.ts'
+import type { DeathWitness } from './death-witness.ts'
 import { Grip } from './grip.ts'
 import type { Life, Machine } from './machine.ts'
 import { Puller } from './puller.ts'
@@ -45,6 +46,8 @@ export class Stage {
   readonly seats: Map<string, Seat> = new Map()
   /** Subscriptions whose deletion was asked for. */
   readonly doomed: Set<string> = new Set()
+  /** What subscriptions of these names gave up on before they were deleted. */
+  readonly #retired: Map<string, DeathWitness> = new Map()
   readonly #machine: Machine
   readonly #witness: Witness
   readonly #random: SimRandom
@@ -98,12 +101,26 @@ export class Stage {
     const seen = new SubscriptionWitness(this.#witness, role)
     for (const { name: own, partitions } of this.topics(life))
       for (const { number, startOffset } of partitions) seen.starts(own, number, startOffset)
+    const earlier = this.#retired.get(name)
+    if (earlier) seen.deaths.inherit(earlier)
     this.seats.set(name, { role, seen, consumers: [], pullers: [], seeks: 0 })
   }
 
   topics(life: Life): Topic[] {
     const live = new Set(this.scenes.filter(({ exists }) => exists).map(({ name }) => name))
     return life.host.topics().filter(({ name }) => live.has(name))
+  }
+
+  /** The subscription's deletion was asked for. */
+  unseat({ role, seen, consumers }: Seat): void {
+    for (const consumer of consumers) consumer.detach()
+    this.#retired.set(role.name, seen.deaths)
+    this.seats.delete(role.name)
+  }
+
+  /** The topic's deletion was asked for, and with it all that was said of its messages. */
+  forgetTopic(topic: string): void {
+    for (const deaths of this.#retired.values()) deaths.forgetTopic(topic)
   }
 
   scene(topic: string): Scene {
@@ -191,6 +208,7 @@ export class Stage {
     for (const { name } of this.scenes) this.#witness.topic(name).crashed()
     for (const seat of this.seats.values()) {
       seat.seen.crashed(kind)
+      if (seat.pullers.length > 0) seat.seen.deaths.hasLostPulls = true
       seat.consumers = []
       seat.pullers = []
     }

@@ -1,0 +1,86 @@
+/**
+ * Which messages one simulated subscription may have given up on, which letters of them it owes, and which of
+ * them a redrive may bring back. A letter is where it must be only when a power cut would leave it there.
+ */
+import type { Role } from './cast.ts'
+import { type Place, placeOf } from './sighting.ts'
+import type { Published } from './topic-witness.ts'
+import type { Witness } from './witness.ts'
+
+export class DeathWitness {
+  readonly #witness: Witness
+  readonly #role: Role
+  /** What may have been given up on, ever; what was open in a crash may have been delivered once more. */
+  readonly #places: Set<string> = new Set()
+  /** Of some pull nobody knows what it was given. */
+  hasLostPulls = false
+  #hasCrashed = false
+  /** Letters may be there of messages that were acknowledged since, or moves that nothing knows of any more. */
+  #isDoubtful = false
+  #underWay = 0
+  /** Redrives that were asked for: each may let a message die once more. */
+  redrives = 0
+  /** From here on all letters have been moved back: one that is still there is no excuse. */
+  isOver = false
+
+  constructor(witness: Witness, role: Role) {
+    this.#witness = witness
+    this.#role = role
+  }
+
+  /** What an earlier subscription of the name gave up on is this one's to redrive. */
+  inherit(earlier: DeathWitness): void {
+    for (const place of earlier.#places) this.#places.add(place)
+    this.redrives += earlier.redrives + 1
+    this.hasLostPulls ||= earlier.hasLostPulls
+    this.#hasCrashed ||= earlier.#hasCrashed
+    this.#isDoubtful = true
+  }
+
+  forgetTopic(topic: string): void {
+    for (const place of this.#places) if (place.startsWith(`${topic}/`)) this.#places.delete(place)
+  }
+
+  delivered(place: Place, attempt: number): void {
+    if (attempt >= (this.#role.deadLetter?.maxDeliveries ?? Number.POSITIVE_INFINITY)) this.givenUp(placeOf(place))
+  }
+
+  givenUp(place: string): void {
+    this.#places.add(place)
+  }
+
+  /** The subscription moved: what it gave up on may be acknowledged as well. */
+  sought(): void {
+    this.#isDoubtful = true
+  }
+
+  crashed(): void {
+    this.#hasCrashed = true
+    if (this.#underWay > 0) this.#isDoubtful = true
+    this.#underWay = 0
+  }
+
+  /** Answers what may come back, and whether also after a confirmed acknowledgement. */
+  redriving(): { places: ReadonlySet<string>; isDoubtful: boolean } {
+    this.redrives += 1
+    this.#underWay += 1
+    return { places: this.#places, isDoubtful: this.#isDoubtful }
+  }
+
+  /** Where it was refused, some letters may have been moved and not be known to be. */
+  redrove(isRefused: boolean): void {
+    this.#underWay -= 1
+    if (isRefused) this.#isDoubtful = true
+  }
+
+  /** Whether the message's letter is where it must be before the message is acknowledged. */
+  isBuried({ value }: Published): boolean {
+    const { deadLetter } = this.#role
+    return deadLetter !== undefined && this.#witness.holds(deadLetter.topic, value)
+  }
+
+  /** Whether there may be a letter of it: it was rejected, or delivered as often as it may be. */
+  mayBeBuried(place: string, isSeen: boolean): boolean {
+    return this.#places.has(place) || this.hasLostPulls || (this.#hasCrashed && !isSeen)
+  }
+}
