@@ -200,7 +200,10 @@ export class Stage {
 
   /** For whoever wonders why it does not drain. */
   backlogs(life: Life): string {
-    const backlog = ({ role }: Seat): string => `${role.name} ${this.subscription(life, role).state().backlog}`
+    const backlog = ({ role }: Seat): string => {
+      const subscription = this.subscription(life, role)
+      return `${role.name} ${subscription.state().backlog} (${subscription.explain().verdict})`
+    }
     return [...this.seats.values()].map(backlog).join(', ')
   }
 
