@@ -12,6 +12,8 @@ export class DeathWitness {
   readonly #role: Role
   /** What may have been given up on, ever; what was open in a crash may have been delivered once more. */
   readonly #places: Set<string> = new Set()
+  /** Open in a crash: a letter may be there of what was acknowledged after it. */
+  readonly #doubtful: Set<string> = new Set()
   /** Of some pull nobody knows what it was given. */
   hasLostPulls = false
   #hasCrashed = false
@@ -38,7 +40,8 @@ export class DeathWitness {
   }
 
   forgetTopic(topic: string): void {
-    for (const place of this.#places) if (place.startsWith(`${topic}/`)) this.#places.delete(place)
+    for (const places of [this.#places, this.#doubtful])
+      for (const place of places) if (place.startsWith(`${topic}/`)) places.delete(place)
   }
 
   delivered(place: Place, attempt: number): void {
@@ -47,6 +50,11 @@ export class DeathWitness {
 
   givenUp(place: string): void {
     this.#places.add(place)
+  }
+
+  openInCrash(place: string): void {
+    this.#places.add(place)
+    this.#doubtful.add(place)
   }
 
   /** The subscription moved: what it gave up on may be acknowledged as well. */
@@ -61,10 +69,10 @@ export class DeathWitness {
   }
 
   /** Answers what may come back, and whether also after a confirmed acknowledgement. */
-  redriving(): { places: ReadonlySet<string>; isDoubtful: boolean } {
+  redriving(): { places: ReadonlySet<string>; isDoubtful: (place: string) => boolean } {
     this.redrives += 1
     this.#underWay += 1
-    return { places: this.#places, isDoubtful: this.#isDoubtful }
+    return { places: this.#places, isDoubtful: (place) => this.#isDoubtful || this.#doubtful.has(place) }
   }
 
   /** Where it was refused, some letters may have been moved and not be known to be. */

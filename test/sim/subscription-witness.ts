@@ -202,7 +202,7 @@ export class SubscriptionWitness {
     const { places, isDoubtful } = this.deaths.redriving()
     for (const place of places) {
       const seen = this.#seen.get(place)
-      if (!seen || (seen.ack === 'confirmed' && !isDoubtful)) continue
+      if (!seen || (seen.ack === 'confirmed' && !isDoubtful(place))) continue
       Object.assign(seen, { attempt: Math.min(seen.attempt, 0), isExact: false, isRejected: false })
       if (seen.ack === 'confirmed') seen.ack = 'sent'
     }
@@ -235,7 +235,7 @@ export class SubscriptionWitness {
     this.#floors.clear()
     this.deaths.crashed()
     for (const [place, seen] of this.#seen) {
-      if (seen.ack === 'none') this.deaths.givenUp(place)
+      if (seen.ack !== 'confirmed') this.deaths.openInCrash(place)
       Object.assign(seen, { holder: null, overAt: NEVER, hasFailed: false, isExact: false })
       if (kind === 'power' && seen.attempt === 1) seen.mayRepeat = true
     }
