@@ -105,7 +105,7 @@ export class Administration {
     const dead = [...this.#stage.seats.values()].filter(({ role }) => role.deadLetter)
     if (dead.length === 0) return
     const seat = random.pick(dead)
-    this.moveBack(life, seat, 1 + random.integer(10))
+    void this.moveBack(life, seat, 1 + random.integer(10))
   }
 
   /** Answers how many letters were moved; never when the life ends before. */
