@@ -207,7 +207,7 @@ export class KeyBook {
       this.doomed.insert(message)
     } else if (queue.parked > 0) this.held++
     if (state === 'parked' && ++queue.parked === 1) {
-      this.held += queue.waiting.size - queue.doomed
+      this.held += queue.waitingCount - queue.doomed
       this.parked.set(queue.key!, queue)
     }
     if (state === 'delayed') {
@@ -222,7 +222,7 @@ export class KeyBook {
   #pull(message: Message): void {
     const { queue, state } = message
     if (state === 'parked' && --queue.parked === 0) {
-      this.held -= queue.waiting.size - queue.doomed
+      this.held -= queue.waitingCount - queue.doomed
       this.parked.delete(queue.key!)
     }
     queue.waiting.take(message.from, message.to, any, ignore)
@@ -244,7 +244,7 @@ export class KeyBook {
     this.leased.add(message)
     queue.leases++
     queue.holder = holder.heir ?? holder
-    if (message.failed) queue.failed.push(message)
+    if (message.failed) queue.failed = [...queue.failed, message]
     this.changes.pending(message.from, message.to, message.attempts, message.failed, 0)
     this.ready.update(queue)
   }
@@ -255,7 +255,7 @@ export class KeyBook {
     message.holder = null
     this.leased.delete(message)
     if (--queue.leases === 0) queue.holder = null
-    if (message.failed) queue.failed.splice(queue.failed.indexOf(message), 1)
+    if (message.failed) queue.failed = queue.failed.filter((other) => other !== message)
   }
 
   #forget({ from, to }: Message): void {

@@ -156,7 +156,7 @@ export class KeyLedger implements Ledger {
 
   /** To whom the message at `next` may go: a receiver, ANYBODY, or null when it has to wait. */
   groupOf(queue: KeyQueue): object | null {
-    return queue.waiting.size > 0 || queue.failed.length > 0 ? null : this.#book.ready.groupOf(queue)
+    return queue.waitingCount > 0 || queue.failed.length > 0 ? null : this.#book.ready.groupOf(queue)
   }
 
   leaseNext(holder: LeaseHolder, queue: KeyQueue, key: string | null): void {
@@ -182,7 +182,7 @@ export class KeyLedger implements Ledger {
 
   handOver(holder: LeaseHolder, from: number, to: number, deadline: number, heir: LeaseHolder): readonly Run[] | null {
     const book = this.#book
-    const gone: Run[] = []
+    let gone: Run[] | null = null
     let count = 0
     for (let at = from; at < to; at++) {
       const message = book.messages.get(at)
@@ -193,13 +193,16 @@ export class KeyLedger implements Ledger {
       }
       message.deadline = deadline
       if (heir !== holder) book.inherit(message, heir)
-      const last = gone.at(-1)
+      const last: Run | undefined = gone?.at(-1)
       if (last?.to === at) last.to = at + 1
-      else gone.push({ from: at, to: at + 1 })
+      else {
+        gone ??= []
+        gone.push({ from: at, to: at + 1 })
+      }
       count++
     }
     if (count > 0) book.wakeAt = Math.min(book.wakeAt, deadline)
-    return count === to - from ? null : gone
+    return count === to - from ? null : (gone ?? [])
   }
 
   // --- what holders say ---

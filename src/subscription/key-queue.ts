@@ -31,17 +31,19 @@ export interface Message extends Run {
   deadline: number
 }
 
+const NONE: readonly Message[] = []
+
 export class KeyQueue {
   readonly key: string | null
   /** -1: anybody may get its messages. */
   readonly slot: number
-  /** Everything in it that lies with nobody. */
-  readonly waiting = new RunList<Message>()
+  /** Most queues come and go with one message, which never waits. */
+  #waiting: RunList<Message> | null = null
   /** Messages of it that lie with `holder`. */
   leases = 0
   holder: LeaseHolder | null = null
   /** Of the leased ones, those that failed before. */
-  readonly failed: Message[] = []
+  failed: readonly Message[] = NONE
   /** How many of the waiting ones are parked, doomed. */
   parked = 0
   doomed = 0
@@ -53,24 +55,34 @@ export class KeyQueue {
     this.slot = slot
   }
 
+  /** Everything in it that lies with nobody. */
+  get waiting(): RunList<Message> {
+    this.#waiting ??= new RunList()
+    return this.#waiting
+  }
+
+  get waitingCount(): number {
+    return this.#waiting === null ? 0 : this.#waiting.size
+  }
+
   get isEmpty(): boolean {
-    return this.leases === 0 && this.waiting.size === 0
+    return this.leases === 0 && this.waitingCount === 0
   }
 
   /** The message that goes out next, if nothing but its receiver is missing. */
   get candidate(): Message | null {
-    const first = this.waiting.first
+    const first = this.#waiting?.first
     return first?.state === 'ready' && !this.#hasFailedBefore(first.from) ? first : null
   }
 
   /** Whether a message at that offset would overtake one that has to be settled or delivered first. */
   isOvertaking(offset: number): boolean {
-    return (this.waiting.first?.from ?? offset) < offset || this.#hasFailedBefore(offset)
+    return (this.#waiting?.first?.from ?? offset) < offset || this.#hasFailedBefore(offset)
   }
 
   /** The message that has to be settled or delivered before this one. */
   blockerOf(offset: number): number | null {
-    const lowest = Math.min(this.waiting.first?.from ?? offset, ...this.failed.map(({ from }) => from))
+    const lowest = Math.min(this.#waiting?.first?.from ?? offset, ...this.failed.map(({ from }) => from))
     return lowest < offset ? lowest : null
   }
 

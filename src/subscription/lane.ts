@@ -204,8 +204,10 @@ export class Lane implements CursorOwner, StagingLane {
       last.bytes += bytes
       return
     }
-    const place = { topic: this.topic, partition: this.partition.number, idPrefix: this.#idPrefix }
-    this.#parcels.push({ receiver, bytes, delivery: { ...place, batch, from, to, attempt } })
+    const { topic, partition } = this
+    const idPrefix = this.#idPrefix
+    const delivery = { topic, partition: partition.number, idPrefix, batch, from, to, attempt }
+    this.#parcels.push({ receiver, bytes, delivery })
   }
 
   again(): void {

@@ -191,7 +191,7 @@ export class Parking implements ParkedKeys {
       offset: message.from,
       attempts: message.attempts,
       parkedAt: message.notBefore + clock.now() - clock.monotonic(),
-      waiting: message.queue.waiting.size - 1,
+      waiting: message.queue.waitingCount - 1,
       reason: memory.reasonOf(topic, partition.number, message.from) ?? message.failure,
     }
   }
