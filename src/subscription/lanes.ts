@@ -16,9 +16,12 @@ export class Lanes {
   /** Where the next pass begins. */
   #turn = 0
 
-  /** In the order in which they came. */
+  /** By name of topic, then in the order in which they came. */
   get all(): readonly Lane[] {
-    this.#all ??= [...this.#byTopic.values()].flatMap((lanes) => [...lanes.values()])
+    if (!this.#all) {
+      const topics = [...this.#byTopic].sort(([a], [b]) => (a < b ? -1 : 1))
+      this.#all = topics.flatMap(([, lanes]) => [...lanes.values()])
+    }
     return this.#all
   }
 

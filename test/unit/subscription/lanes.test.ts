@@ -27,9 +27,9 @@ describe('the lanes of a subscription', () => {
   it('are visited until they are quiet, and again when they are woken', () => {
     const lanes = new Lanes()
     const [a, b, c] = [lane('a'), lane('b'), lane('b', 1)]
-    for (const one of [a, b, c]) lanes.add(one)
+    for (const one of [b, a, c]) lanes.add(one)
     b.isQuiet = false
-    expect(visited(lanes)).toEqual(['a/0', 'b/0', 'b/1'])
+    expect(visited(lanes)).toEqual(['b/0', 'a/0', 'b/1'])
     expect(visited(lanes)).toEqual(['b/0'])
     lanes.wake(c)
     lanes.wake(c)
