@@ -147,7 +147,7 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
       title: text('of the code'),
       status: whole('HTTP status'),
       detail: text('what was wrong with this request, and what to do'),
-      code: text('stable', { enum: Object.keys(ERRORS) }),
+      code: text('stable', { enum: Object.keys(ERRORS).filter((code) => code !== 'aborted') }),
     },
     ['type', 'title', 'status', 'detail', 'code'],
   ),

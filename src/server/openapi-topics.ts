@@ -57,6 +57,7 @@ export const TOPIC_OPERATIONS: Operations = {
     summary: 'Publish many messages',
     tag: 'publish',
     description: 'The whole batch is checked before any of it is stored; an error names the entry by its index.',
+    parameters: [query('timestamps', 'With `true` receipts carry their timestamp', { type: 'string', enum: ['true'] })],
     body: {
       'application/json': object({ messages: { ...list(ref('NewMessage')), maxItems: LIMITS.batchCount } }, [
         'messages',

@@ -130,11 +130,12 @@ class PublishEdge {
       const topic = this.#existing(name)
       const parse = batchParser(request.raw.headers['content-type'])
       refuseScheduling(request.raw.headers)
+      const isTimed = (request.query as { timestamps?: unknown }).timestamps === 'true'
       this.#bodies.read(request.raw, LIMITS.batchBytes, (error, body) => {
         if (error) return this.#fail(reply, error)
         try {
           const entries = parse(body, this.#now)
-          this.#withTopic(topic, name, reply, (ready) => this.#publishAll(ready, entries, reply))
+          this.#withTopic(topic, name, reply, (ready) => this.#publishAll(ready, entries, reply, isTimed))
         } catch (thrown) {
           this.#fail(reply, thrown)
         }
@@ -151,7 +152,7 @@ class PublishEdge {
     })
   }
 
-  #publishAll(topic: Topic, entries: BatchEntries, reply: FastifyReply): void {
+  #publishAll(topic: Topic, entries: BatchEntries, reply: FastifyReply, isTimed = false): void {
     const { inputs } = entries
     for (let i = 0; i < inputs.length; i++) {
       try {
@@ -166,7 +167,7 @@ class PublishEdge {
     if (inputs.length === 0) return this.#answer(reply, '{"receipts":[]}')
     topic.publishAll(inputs, (error, outcomes) => {
       if (error) return this.#fail(reply, error)
-      this.#answer(reply, receiptsJson(outcomes!))
+      this.#answer(reply, receiptsJson(outcomes!, isTimed))
     })
   }
 

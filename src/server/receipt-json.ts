@@ -11,7 +11,8 @@ export function receiptJson(topic: string, outcome: PublishOutcome): string {
   )
 }
 
-export function receiptsJson(outcomes: readonly PublishOutcome[]): string {
+/** With times only for those who ask: most have no use for them, and they would be half of the bytes. */
+export function receiptsJson(outcomes: readonly PublishOutcome[], isTimed = false): string {
   let text = '{"receipts":['
   for (let i = 0; i < outcomes.length; i++) {
     const outcome = outcomes[i]!
@@ -20,10 +21,10 @@ export function receiptsJson(outcomes: readonly PublishOutcome[]): string {
       text += `{${scheduledJson(outcome)}}`
       continue
     }
-    const { partition, offset, duplicate } = outcome
+    const { partition, offset, timestamp, duplicate } = outcome
     text +=
       `{"partition":${partition},"offset":${offset},"id":"${partition}:${offset}"` +
-      `${duplicate ? ',"duplicate":true}' : '}'}`
+      `${isTimed ? `,"timestamp":"${formatTimestamp(timestamp)}"` : ''}${duplicate ? ',"duplicate":true}' : '}'}`
   }
   return `${text}]}`
 }

@@ -35,6 +35,12 @@ export const ERRORS = {
   overloaded: { status: 503, retryable: true, title: 'Overloaded' },
   not_enough_replicas: { status: 503, retryable: true, title: 'Not enough replicas' },
   no_leader: { status: 503, close: 4421, retryable: true, title: 'No leader' },
+  /** Nobody could be asked: nothing happened. */
+  unavailable: { status: 503, retryable: true, title: 'No broker could be reached' },
+  /** Asked, and no answer came: it may or may not have happened. */
+  outcome_unknown: { status: 504, retryable: true, title: 'The outcome is not known' },
+  /** Taken back by whoever asked, before anything happened. Only said by a client to its own user. */
+  aborted: { status: 499, retryable: false, title: 'Taken back' },
   storage_full: { status: 507, retryable: true, title: 'Storage full' },
 } as const satisfies Record<string, ErrorRow>
 
