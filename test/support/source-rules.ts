@@ -52,22 +52,31 @@ const MODULE_OWNERS: Readonly<Record<string, RegExp>> = {
   fastify: /^src\/server\//,
   '@fastify/swagger': /^src\/server\//,
   '@fastify/websocket': /^src\/server\//,
-  ws: /^src\/server\//,
+  ws: /^(src\/server\/|sdk\/src\/node-platform\.ts$)/,
+  undici: /^sdk\/src\/node-platform\.ts$/,
   pino: /^src\/(server\/[a-z-]+|main)\.ts$/,
   'prom-client': /^src\/server\//,
 }
 
+const TIMER_OWNERS = /^(src\/base\/clock|sdk\/src\/(system-clock|(node|browser)-platform))\.ts$/
+
 /** What is taken from the air, and the files that may. `new Date(ms)` only formats and is free. */
 const GLOBAL_OWNERS: readonly { what: string; pattern: RegExp; owners: RegExp }[] = [
-  { what: 'Date.now()', pattern: /\bDate\s*\.\s*now\b/, owners: /^src\/base\/clock\.ts$/ },
+  { what: 'Date.now()', pattern: /\bDate\s*\.\s*now\b/, owners: /^(src\/base\/clock|sdk\/src\/system-clock)\.ts$/ },
   { what: 'new Date() without an argument', pattern: /\bnew\s+Date\s*(?:\(\s*\)|(?!\s*\())/, owners: /^$/ },
-  { what: 'a timer', pattern: /(?<![.\w])set(?:Timeout|Interval)\s*\(/, owners: /^src\/base\/clock\.ts$/ },
-  { what: 'performance', pattern: /(?<![.\w])performance\s*\./, owners: /^src\/base\/clock\.ts$/ },
+  { what: 'a timer', pattern: /(?<![.\w])set(?:Timeout|Interval)\s*\(/, owners: TIMER_OWNERS },
+  {
+    what: 'performance',
+    pattern: /(?<![.\w])performance\s*\./,
+    owners: /^(src\/base\/clock|sdk\/src\/system-clock)\.ts$/,
+  },
   { what: 'Math.random', pattern: /\bMath\s*\.\s*random\b/, owners: /^$/ },
-  { what: 'crypto', pattern: /(?<![.\w])crypto\s*\./, owners: /^$/ },
+  { what: 'crypto', pattern: /(?<![.\w])crypto\s*\./, owners: /^sdk\/src\/system-clock\.ts$/ },
   { what: 'process', pattern: /(?<![.\w])process\s*\.(?!\.)/, owners: /^src\/(main|config)\.ts$/ },
   { what: 'console', pattern: /(?<![.\w])console\s*\./, owners: /^$/ },
-  { what: 'fetch', pattern: /(?<![.\w])fetch\s*\(/, owners: /^$/ },
+  { what: 'fetch', pattern: /(?<![.\w])fetch\s*\(/, owners: /^sdk\/src\/browser-platform\.ts$/ },
+  // The SDK is one source for Node and browsers; what only one of them has stands in its platform's file.
+  { what: 'Buffer', pattern: /(?<![.\w])Buffer\s*\./, owners: /^(src\/|sdk\/src\/node-platform\.ts$)/ },
 ]
 
 /** Drawers: names under which anything can be put, so that everything is. */

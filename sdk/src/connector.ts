@@ -1,0 +1,60 @@
+/**
+ * What every part of a client shares: the platform, the endpoints and the token. Also the source of idempotency
+ * keys: a name for this client and a count, so that no two publishes anywhere have the same.
+ */
+import { Credentials, type Token } from './credentials.ts'
+import { Endpoints } from './endpoints.ts'
+import type { Clock, Http, HttpOutcome, Platform, Random, Socket, SocketEvents } from './platform.ts'
+import { JSON_SUBPROTOCOL } from './protocol/version.ts'
+
+export class Connector {
+  readonly clock: Clock
+  readonly random: Random
+  readonly endpoints: Endpoints
+  readonly credentials: Credentials
+  readonly #platform: Platform
+  readonly #http: Http
+  readonly #producer: string
+  #sequence = 0
+
+  constructor(platform: Platform, url: string | readonly string[], token: Token | undefined) {
+    this.#platform = platform
+    this.clock = platform.clock
+    this.random = platform.random
+    this.endpoints = new Endpoints(url)
+    this.credentials = new Credentials(platform.clock, token)
+    this.#http = platform.http()
+    this.#producer = platform.random.id()
+  }
+
+  nextKey(): string {
+    return `${this.#producer}-${this.#sequence++}`
+  }
+
+  post(
+    url: string,
+    body: string,
+    token: string | undefined,
+    timeoutMs: number,
+    done: (outcome: HttpOutcome) => void,
+  ): void {
+    const headers = { 'content-type': 'application/json', ...authorization(token) }
+    this.#http.send({ method: 'POST', url, headers, body, timeoutMs }, done)
+  }
+
+  get(url: string, token: string | undefined, timeoutMs: number, done: (outcome: HttpOutcome) => void): void {
+    this.#http.send({ method: 'GET', url, headers: authorization(token), timeoutMs }, done)
+  }
+
+  connect(url: string, token: string | undefined, events: SocketEvents): Socket {
+    return this.#platform.connect(url, JSON_SUBPROTOCOL, token, events)
+  }
+
+  close(): void {
+    this.#http.close()
+  }
+}
+
+function authorization(token: string | undefined): Record<string, string> {
+  return token === undefined ? {} : { authorization: `Bearer ${token}` }
+}

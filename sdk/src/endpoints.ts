@@ -1,0 +1,46 @@
+/**
+ * The URLs under which brokers may be reached. One is used until it fails, then the next: every part of the
+ * client that meets the failure says so, and only the first one moves on. A decision.
+ */
+import { TidingsError } from './protocol/errors.ts'
+
+export class Endpoints {
+  readonly #urls: readonly string[]
+  #current = 0
+
+  /** Throws `invalid_argument` for what is no HTTP URL. */
+  constructor(url: string | readonly string[]) {
+    this.#urls = (typeof url === 'string' ? [url] : url).map(checked)
+    if (this.#urls.length === 0) throw new TidingsError('invalid_argument', 'url: give at least one')
+  }
+
+  get current(): string {
+    return this.#urls[this.#current]!
+  }
+
+  /** It did not answer, or sent us away: use the next one, unless somebody already moved on. */
+  failed(url: string): void {
+    if (url === this.current) this.#current = (this.#current + 1) % this.#urls.length
+  }
+}
+
+/** `http` becomes `ws`, `https` becomes `wss`. */
+export function webSocketUrl(url: string): string {
+  return url.replace(/^http/, 'ws')
+}
+
+function checked(text: string): string {
+  let url: URL
+  try {
+    url = new URL(text)
+  } catch (cause) {
+    throw new TidingsError('invalid_argument', `url ${JSON.stringify(text)} is not a URL`, { cause })
+  }
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') {
+    throw new TidingsError('invalid_argument', `url ${JSON.stringify(text)} must begin with http:// or https://`)
+  }
+  if (url.search !== '' || url.hash !== '' || url.username !== '') {
+    throw new TidingsError('invalid_argument', `url ${JSON.stringify(text)} may have no query, fragment or user`)
+  }
+  return url.origin + url.pathname.replace(/\/+$/, '')
+}

@@ -1,0 +1,12 @@
+/** What a user of this package sees on every platform; node.ts and browser.ts add `createClient`. */
+export type { Client, ClientOptions, Topic } from './client.ts'
+export type { ConnectionState } from './connection-state.ts'
+export type { Token } from './credentials.ts'
+export type { Message, NackOptions } from './message.ts'
+export { type ErrorCode, TidingsError } from './protocol/errors.ts'
+export type { SubscriptionType } from './protocol/subscription.ts'
+export type { PublishReceipt } from './publish-answer.ts'
+export type { PublishOptions } from './publish-entry.ts'
+export { PublishError } from './publish-error.ts'
+export type { Gap, SubscribeOptions } from './subscribe-options.ts'
+export type { DrainOptions, Handler, Subscription } from './subscription.ts'

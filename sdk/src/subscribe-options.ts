@@ -1,0 +1,100 @@
+/**
+ * What a user asks of a subscription, checked, and the path of the stream that asks the broker for it. A codec;
+ * called by subscription.ts.
+ */
+import type { Message } from './message.ts'
+import { TidingsError } from './protocol/errors.ts'
+import { checkName, DEFAULT_PREFETCH, LIMITS } from './protocol/limits.ts'
+import { parseTimestamp } from './protocol/message.ts'
+import { SUBSCRIPTION_DEFAULTS, SUBSCRIPTION_TYPES, type SubscriptionType } from './protocol/subscription.ts'
+
+export interface Gap {
+  topic: string
+  partition: number
+  from: number
+  /** Inclusive. */
+  to: number
+}
+
+export interface SubscribeOptions {
+  /** This and the next two are for the subscription's creation: an existing one keeps its own. Default: `shared`. */
+  type?: SubscriptionType
+  /** `latest` (the default), `earliest`, or a Date or an RFC 3339 text: what is published from then on. */
+  start?: Date | string
+  ackDeadlineMs?: number
+  /** Most messages that lie here unacknowledged. Default: 256. */
+  prefetch?: number
+  /** Handlers at the same time. Default: 1. */
+  concurrency?: number
+  /** A name for the broker's logs and states. */
+  consumer?: string
+  /** For dispatch by weight. */
+  weight?: number
+  /** A message that is handled for longer than this is no longer held back from others. Default: an hour. */
+  maxExtensionMs?: number
+  /** Retention removed messages before this subscription had acknowledged them. */
+  onGap?: (gap: Gap) => void
+  /** Something went wrong that is tried again by itself, such as a lost connection. */
+  onError?: (error: TidingsError) => void
+  /** A handler threw; the message has been handed back. */
+  onFailure?: (error: unknown, message: Message<unknown>) => void
+  /** Connected, again or for the first time. */
+  onConnect?: () => void
+}
+
+const PATTERN_LEVEL = /^(?:\*{1,2}|[A-Za-z0-9._~-]+)$/
+const MAX_EXTENSION_MS = 3_600_000
+
+/** The options with their defaults. Throws `invalid_argument`. */
+export function checkedOptions(
+  options: SubscribeOptions,
+): Required<Pick<SubscribeOptions, 'type' | 'ackDeadlineMs' | 'prefetch' | 'concurrency' | 'maxExtensionMs'>> {
+  const { type = SUBSCRIPTION_DEFAULTS.type, ackDeadlineMs = SUBSCRIPTION_DEFAULTS.ackDeadlineMs } = options
+  if (!SUBSCRIPTION_TYPES.includes(type)) throw invalid(`type must be one of ${SUBSCRIPTION_TYPES.join(', ')}`)
+  const { prefetch = DEFAULT_PREFETCH, concurrency = 1, maxExtensionMs = MAX_EXTENSION_MS } = options
+  integer('ackDeadlineMs', ackDeadlineMs, 1, LIMITS.delayMs)
+  integer('prefetch', prefetch, 1, LIMITS.prefetch)
+  integer('concurrency', concurrency, 1, LIMITS.prefetch)
+  integer('maxExtensionMs', maxExtensionMs, 0, Number.MAX_SAFE_INTEGER)
+  return { type, ackDeadlineMs, prefetch, concurrency, maxExtensionMs }
+}
+
+/** Below a broker's URL. `topic` may be a pattern. */
+export function subscriptionPath(topic: string, name: string): string {
+  const isPattern = topic.split('.').some((level) => level === '*' || level === '**')
+  if (!isPattern) checkName('topic', topic)
+  else if (topic.length > 200 || !topic.split('.').every((level) => PATTERN_LEVEL.test(level))) {
+    throw invalid(`topic ${JSON.stringify(topic)} is no pattern: levels are names, * or **`)
+  }
+  return `/v1/topics/${encodeURIComponent(topic)}/subscriptions/${encodeURIComponent(checkName('subscription', name))}`
+}
+
+export function streamPath(topic: string, name: string, options: SubscribeOptions): string {
+  const query = new URLSearchParams()
+  const { type, start, ackDeadlineMs, prefetch = DEFAULT_PREFETCH, consumer, weight } = options
+  if (type !== undefined) query.set('type', type)
+  if (start !== undefined) query.set('start', startText(start))
+  if (ackDeadlineMs !== undefined) query.set('ackDeadlineMs', String(ackDeadlineMs))
+  query.set('prefetch', String(prefetch))
+  if (consumer !== undefined) query.set('consumer', consumer)
+  if (weight !== undefined) query.set('weight', String(integer('weight', weight, 1, LIMITS.weight)))
+  return `${subscriptionPath(topic, name)}/stream?${query}`
+}
+
+function startText(start: Date | string): string {
+  if (start instanceof Date) {
+    if (Number.isNaN(start.getTime())) throw invalid('start is a Date that is no time')
+    return start.toISOString()
+  }
+  if (start === 'latest' || start === 'earliest' || parseTimestamp(start) !== null) return start
+  throw invalid('start must be latest, earliest, a Date or an RFC 3339 time')
+}
+
+function integer(name: string, value: unknown, min: number, max: number): number {
+  if (Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max) return value as number
+  throw invalid(`${name} must be a whole number from ${min} to ${max}`)
+}
+
+function invalid(detail: string): TidingsError {
+  return new TidingsError('invalid_argument', detail)
+}

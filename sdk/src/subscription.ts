@@ -1,0 +1,188 @@
+/**
+ * A subscription in a user's hands: messages go to a handler, so many at a time, or to `for await`; `drain` ends it in
+ * order. Connections come and go beneath without being noticed here.
+ */
+import type { ConnectionState } from './connection-state.ts'
+import type { Connector } from './connector.ts'
+import { Consumer } from './consumer.ts'
+import type { Held } from './holding.ts'
+import type { Message } from './message.ts'
+import type { TidingsError } from './protocol/errors.ts'
+import { LIMITS } from './protocol/limits.ts'
+import { checkedOptions, type SubscribeOptions } from './subscribe-options.ts'
+
+export type Handler<T> = (message: Message<T>) => unknown
+
+export interface DrainOptions {
+  /** Handlers that take longer are not waited for: their messages are handed back. Default: 30 s. */
+  timeoutMs?: number
+}
+
+const DRAIN_MS = 30_000
+/** How long the broker may take to confirm what was decided last, and to close. */
+const FLUSH_MS = 5000
+
+interface Watcher {
+  isDone: () => boolean
+  end: () => void
+}
+
+export class Subscription<T> implements AsyncIterable<Message<T>> {
+  readonly topic: string
+  readonly name: string
+  /** Resolves when it has been drained; rejects with what ended it otherwise. Nobody has to listen. */
+  readonly closed: Promise<void>
+  readonly #connector: Connector
+  readonly #consumer: Consumer<T>
+  readonly #handler: Handler<T> | null
+  readonly #options: SubscribeOptions
+  readonly #concurrency: number
+  #error: TidingsError | null = null
+  #isOver = false
+  #isDraining = false
+  #close!: (error: TidingsError | null) => void
+  #drained: Promise<void> | undefined
+  /** Iterators that wait for the next message. */
+  #takers: { resolve: (result: IteratorResult<Message<T>>) => void; reject: (error: TidingsError) => void }[] = []
+  #watchers: Watcher[] = []
+
+  /** Throws `invalid_argument`. With a handler it connects at once, without one when iteration begins. */
+  constructor(
+    connector: Connector,
+    subscribed: { topic: string; name: string; options: SubscribeOptions },
+    handler: Handler<T> | null,
+  ) {
+    const { topic, name, options } = subscribed
+    this.topic = topic
+    this.name = name
+    this.#connector = connector
+    this.#handler = handler
+    this.#options = options
+    this.#concurrency = checkedOptions(options).concurrency
+    this.closed = new Promise((resolve, reject) => {
+      this.#close = (error) => (error ? reject(error) : resolve())
+    })
+    this.closed.catch(() => undefined)
+    this.#consumer = new Consumer(
+      connector,
+      { topic, name, options, hasHandler: handler !== null },
+      {
+        progress: () => this.#progress(),
+        finished: (error) => this.#finished(error),
+      },
+    )
+    if (handler) this.#consumer.start()
+  }
+
+  /** `open` while messages can come; `connecting` and `waiting` while that is being mended. */
+  get state(): ConnectionState {
+    return this.#consumer.state
+  }
+
+  /**
+   * Takes no more messages, lets handlers finish, tells the broker what they decided and hears that it is durable,
+   * hands the rest back uncounted, and closes. Never rejects; called again it gives the same promise.
+   */
+  drain(options: DrainOptions = {}): Promise<void> {
+    this.#drained ??= this.#drain(options.timeoutMs ?? DRAIN_MS)
+    return this.#drained
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Message<T>, undefined> {
+    if (this.#handler) throw new TypeError('this subscription gives its messages to its handler')
+    this.#consumer.start()
+    const leave = async (): Promise<IteratorReturnResult<undefined>> => {
+      await this.drain({ timeoutMs: 0 })
+      return { done: true, value: undefined }
+    }
+    return { next: () => this.#next(), return: leave, throw: leave }
+  }
+
+  #next(): Promise<IteratorResult<Message<T>, undefined>> {
+    const held = this.#consumer.take()
+    if (held) return Promise.resolve({ done: false, value: held.message })
+    if (this.#error) return Promise.reject(this.#error)
+    if (this.#isOver || this.#isDraining) return Promise.resolve({ done: true, value: undefined })
+    return new Promise((resolve, reject) => void this.#takers.push({ resolve, reject }))
+  }
+
+  /** Something changed: gives out what can be given, and tells who waits for an end. */
+  #progress(): void {
+    if (this.#handler) this.#handle(this.#handler)
+    while (this.#takers.length > 0) {
+      const held = this.#consumer.take()
+      if (!held) break
+      this.#takers.shift()!.resolve({ done: false, value: held.message })
+    }
+    for (const watcher of this.#watchers) if (watcher.isDone()) watcher.end()
+  }
+
+  #handle(handler: Handler<T>): void {
+    while (this.#consumer.runningCount < this.#concurrency) {
+      const held = this.#consumer.take()
+      if (!held) return
+      this.#run(handler, held).then(
+        () => this.#progress(),
+        () => undefined,
+      )
+    }
+  }
+
+  async #run(handler: Handler<T>, held: Held<T>): Promise<void> {
+    try {
+      await handler(held.message)
+      this.#consumer.finished(held, null)
+    } catch (error) {
+      this.#consumer.finished(held, { reason: reasonOf(error) })
+      try {
+        this.#options.onFailure?.(error, held.message)
+      } catch {
+        // There is nobody else to tell.
+      }
+    }
+  }
+
+  #finished(error: TidingsError | null): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#error = error
+    for (const { resolve, reject } of this.#takers.splice(0)) {
+      if (error) reject(error)
+      else resolve({ done: true, value: undefined })
+    }
+    this.#progress()
+    // A drain ends only when the handlers have, too.
+    if (!this.#isDraining) this.#close(error)
+  }
+
+  async #drain(timeoutMs: number): Promise<void> {
+    this.#isDraining = true
+    for (const { resolve } of this.#takers.splice(0)) resolve({ done: true, value: undefined })
+    this.#consumer.drain()
+    if (timeoutMs > 0) await this.#until(() => this.#consumer.runningCount === 0, timeoutMs)
+    this.#consumer.giveUp()
+    await this.#until(() => this.#consumer.isClear, FLUSH_MS)
+    this.#consumer.stop()
+    await this.#until(() => this.#isOver, FLUSH_MS)
+    this.#close(this.#error)
+  }
+
+  #until(isDone: () => boolean, timeoutMs: number): Promise<void> {
+    if (isDone()) return Promise.resolve()
+    return new Promise((resolve) => {
+      const end = (): void => {
+        timer.cancel()
+        this.#watchers = this.#watchers.filter((other) => other !== watcher)
+        resolve()
+      }
+      const watcher: Watcher = { isDone, end }
+      const timer = this.#connector.clock.after(timeoutMs, end)
+      this.#watchers.push(watcher)
+    })
+  }
+}
+
+function reasonOf(error: unknown): string {
+  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+  return text.slice(0, LIMITS.reasonBytes / 4)
+}
