@@ -12,7 +12,7 @@ import { Serial } from '../base/serial.ts'
 import type { Logger } from '../base/telemetry.ts'
 import { LogPartition, type PartitionEnvironment } from '../partition/partition.ts'
 import { HostedTopic, type Topic } from '../partition/topic.ts'
-import { mergeTopicSettings } from '../partition/topic-settings.ts'
+import { acceptTopicSettings } from '../partition/topic-settings.ts'
 import { CursorStore } from '../subscription/cursor-store.ts'
 import type { Subscription } from '../subscription/subscription.ts'
 import type { TopicDirectory } from '../subscription/topic-directory.ts'
@@ -165,7 +165,7 @@ export class BrokerHost implements Host {
     this.#mustServe()
     return this.#changes.run(name, async () => {
       const hosted = this.#hosted.get(name)
-      if (!hosted) return { topic: await this.#createTopic(name, mergeTopicSettings(null, patch)), created: true }
+      if (!hosted) return { topic: await this.#createTopic(name, acceptTopicSettings(null, patch)), created: true }
       await this.#updateTopic(hosted, patch)
       return { topic: hosted.topic, created: false }
     })
@@ -288,11 +288,11 @@ export class BrokerHost implements Host {
 
   async #updateTopic(hosted: Hosted, patch: unknown): Promise<void> {
     const { topic } = hosted
-    const planned = mergeTopicSettings(topic.settings, patch)
+    const planned = acceptTopicSettings(topic.settings, patch)
     const added = await this.#files.createPartitions(this.#environment, topic.id, topic.partitions.length, planned)
     let settings: TopicSettings
     try {
-      const change = (current: TopicSettings): TopicSettings => mergeTopicSettings(current, patch)
+      const change = (current: TopicSettings): TopicSettings => acceptTopicSettings(current, patch)
       settings = (await this.#catalog.updateTopic(topic, change)).settings
     } catch (error) {
       // Whether the topic has grown may be unknown: the files stay.

@@ -14,6 +14,10 @@ export interface PublishInput {
   deliverAt?: number | null
   /** The value was proven to be what its content type claims. */
   valueChecked: boolean
+  /** The broker's own copy of a message (a dead letter, one that is moved back): no schema is asked. */
+  byBroker?: true
+  /** The schema that admitted the value: it need not be asked twice. */
+  admittedBy?: object
   /** It has a header that says to which one subscription it goes: a redriven copy. */
   isAddressed?: true
 }

@@ -13,6 +13,8 @@ import {
   type TopicSettings,
 } from '@tidings/sdk/protocol'
 import { booleanField, fieldsOf, integerField, invalidField, nullable, oneOfField } from '../base/field.ts'
+import { compileSchema } from './schema.ts'
+import { incompatibilityOf } from './schema-compatibility.ts'
 
 const KEYS = Object.keys(TOPIC_DEFAULTS)
 const RETENTION_KEYS = Object.keys(TOPIC_DEFAULTS.retention)
@@ -59,6 +61,26 @@ export function mergeTopicSettings(current: TopicSettings | null, patch: unknown
   return settings
 }
 
+/**
+ * As `mergeTopicSettings`, for what comes from a client: a schema must compile, and one that takes the place
+ * of another must let in what that one did, unless `schemaCompatibility` is none: else `conflict`.
+ */
+export function acceptTopicSettings(current: TopicSettings | null, patch: unknown): TopicSettings {
+  const settings = mergeTopicSettings(current, patch)
+  const before = current?.schema ?? null
+  const { schema, schemaCompatibility } = settings
+  if (schema === null || (before !== null && JSON.stringify(before) === JSON.stringify(schema))) return settings
+  compileSchema(schema)
+  if (before === null || schemaCompatibility === 'none') return settings
+  const problem = incompatibilityOf(before, schema)
+  if (!problem) return settings
+  throw new TidingsError(
+    'conflict',
+    `schema${problem.path === '' ? '' : ` at ${problem.path}`}: not sure to admit all that the present one admits (${problem.why}); ` +
+      'with "schemaCompatibility":"none" it is taken all the same',
+  )
+}
+
 type IntegerKey =
   | 'partitions'
   | 'replicationFactor'
@@ -100,7 +122,6 @@ function refuseUnsupported(settings: TopicSettings): void {
   if (settings.replicationFactor > 1) {
     throw notYet('replicationFactor', 'one broker holds one replica, so only 1')
   }
-  if (settings.schema !== null) throw notYet('schema', 'values are not looked at, so only null')
 }
 
 function notYet(path: string, why: string): TidingsError {

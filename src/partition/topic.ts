@@ -13,6 +13,7 @@ import {
   type TopicSettings,
 } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
+import type { Logger } from '../base/telemetry.ts'
 import { HAS_ADDRESSEE, HAS_EXPIRY, HAS_IDEMPOTENCY_KEYS } from '../log/record-batch.ts'
 import {
   type BatchDone,
@@ -32,6 +33,7 @@ import type { PublishInput } from './publish-input.ts'
 import { BatchPart, type PublishKeys, SinglePublish } from './publish-listener.ts'
 import type { Mark, Scheduled } from './schedule.ts'
 import type { FiringTarget, Route } from './schedule-firing.ts'
+import { openSchema, type TopicSchema } from './schema.ts'
 import { type TopicPorts, TopicSchedule } from './topic-schedule.ts'
 
 export {
@@ -58,7 +60,7 @@ export interface Topic {
    * or by a full queue; a later error says in its detail which part was stored, if any was.
    */
   publishAll(inputs: readonly PublishInput[], done: BatchDone): void
-  /** Throws `message_too_large` or `partition_not_found` for an entry that publish would refuse. */
+  /** Throws `message_too_large`, `partition_not_found` or `schema_violation` for an entry that publish would refuse. */
   check(input: PublishInput): void
   /** Calls the listener when the topic has gained partitions, and once when it ends. Answers how to stop it. */
   watch(listener: (change: TopicChange) => void): () => void
@@ -91,6 +93,8 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys {
   readonly #pending: Map<string, PendingKey> = new Map()
   readonly #watchers: Set<(change: TopicChange) => void> = new Set()
   readonly #schedule: TopicSchedule
+  readonly #logger: Logger
+  #schema: TopicSchema | null
   #nextSpread = 0
 
   constructor(
@@ -106,6 +110,8 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys {
     this.#clock = ports.clock
     this.#window = new IdempotencyWindow(settings.deduplicationWindowMs, IDEMPOTENCY_KEYS_LIMIT, ports.random)
     this.#schedule = new TopicSchedule(this, ports)
+    this.#logger = ports.environment.logger
+    this.#schema = openSchema(settings.schema, this.name, this.#logger)
   }
 
   /** Reads what was published and scheduled before. Scheduled messages wait until `start`. */
@@ -143,6 +149,9 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys {
   }
 
   configure(settings: TopicSettings): void {
+    if (JSON.stringify(settings.schema) !== JSON.stringify(this.settings.schema)) {
+      this.#schema = openSchema(settings.schema, this.name, this.#logger)
+    }
     this.settings = settings
     this.#window.windowMs = settings.deduplicationWindowMs
     for (const partition of this.partitions) partition.configure(settings)
@@ -183,6 +192,7 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys {
         `topic ${this.name} has no partition ${input.partition}: it has ${this.partitions.length}, numbered from 0`,
       )
     }
+    if (this.#schema !== null) this.#schema.check(input)
   }
 
   publish(input: PublishInput, done: PublishDone): void {

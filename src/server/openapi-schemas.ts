@@ -5,6 +5,7 @@ import {
   DISPATCH_POLICIES,
   ERRORS,
   LIMITS,
+  SCHEMA_COMPATIBILITIES,
   SUBSCRIPTION_DEFAULTS,
   SUBSCRIPTION_TYPES,
   TOPIC_DEFAULTS,
@@ -69,6 +70,14 @@ const topicSettings = {
   tombstoneMs: whole('how long compaction keeps a key with an empty value', {
     minimum: 0,
     default: TOPIC_DEFAULTS.tombstoneMs,
+  }),
+  schema: {
+    type: ['object', 'null'],
+    description: 'a JSON Schema (2020-12 or draft-07) that every value must satisfy',
+  },
+  schemaCompatibility: text('what a changed schema must admit', {
+    enum: SCHEMA_COMPATIBILITIES,
+    default: TOPIC_DEFAULTS.schemaCompatibility,
   }),
 }
 

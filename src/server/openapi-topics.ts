@@ -15,6 +15,7 @@ const PUBLISH_ERRORS: ErrorCode[] = [
   'invalid_argument',
   'topic_not_found',
   'message_too_large',
+  'schema_violation',
   'overloaded',
   'storage_full',
   'internal',

@@ -109,5 +109,6 @@ export function copyOf(batch: RecordBatch, offset: number): PublishInput {
     partition: null,
     ttlMs: null,
     valueChecked: recordValueChecked(bytes, at),
+    byBroker: true,
   }
 }

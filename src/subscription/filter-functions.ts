@@ -126,7 +126,7 @@ export interface Pattern {
 /** Characters of a pattern, and how often it may repeat its parts by counting (`{1,20}`), nested ones multiplied. */
 export const PATTERN_CHARS_MAX = 512
 export const PATTERN_REPEATS_MAX = 128
-const COUNTS = /\{\d*,?(\d+)\}|\{(\d+),\}/g
+const COUNTS = /\{(?:\d*,)?(\d+)\}|\{(\d+),\}/g
 
 /** Compiles a pattern in RE2's syntax, or says what is wrong with it. */
 export function compilePattern(source: string): Pattern | string {

@@ -38,6 +38,8 @@ export const LIMITS = {
   /** UTF-8 bytes of a filter, and of a topic's JSON Schema. */
   filterBytes: 4096,
   schemaBytes: 262_144,
+  /** Bytes of a value on a topic with a schema: all of it is parsed before it is stored. */
+  schemaValueBytes: 8 * 1_048_576,
   weight: 1000,
   consumerNameBytes: 200,
   reasonBytes: 1024,
