@@ -24,18 +24,21 @@ export interface Role {
 }
 
 /** What may be removed from a topic. */
-export type Retention = 'everything stays' | 'bounded' | 'until acked'
+export type Retention = 'everything stays' | 'bounded' | 'until acked' | 'compacted'
 
+/** As settings of a topic. */
 export const RETENTION: Record<Retention, object> = {
   'everything stays': {},
-  bounded: { maxBytes: 1 },
-  'until acked': { untilAcked: true },
+  bounded: { retention: { maxBytes: 1 } },
+  'until acked': { retention: { untilAcked: true } },
+  compacted: { compact: true },
 }
 
 export function retentionOf(random: SimRandom): Retention {
   const drawn = random.integer(10)
   if (drawn < 2) return 'bounded'
-  return drawn < 5 ? 'until acked' : 'everything stays'
+  if (drawn < 4) return 'compacted'
+  return drawn < 6 ? 'until acked' : 'everything stays'
 }
 
 type Kind = Omit<Role, 'patch'> & { patch?: Record<string, unknown>; weight: number }
@@ -45,6 +48,22 @@ const KINDS: readonly Kind[] = [
   { name: 'exclusive', topic: TOPIC, weight: 3, order: 'partition', churns: false, patch: { type: 'exclusive' } },
   { name: 'keyed', topic: TOPIC, weight: 6, order: 'key', churns: true, patch: { type: 'key_shared' } },
   { name: 'failover', topic: TOPIC, weight: 3, order: 'partition', churns: true, patch: { type: 'failover' } },
+]
+
+const isRed = ({ color }: Published): boolean => color === 'red'
+const FILTERED = { filter: 'headers.color == "blue"' }
+
+const FILTER_KINDS: readonly Kind[] = [
+  { name: 'shared-blue', topic: TOPIC, weight: 2, order: 'none', churns: false, refuses: isRed, patch: FILTERED },
+  {
+    name: 'keyed-blue',
+    topic: TOPIC,
+    weight: 2,
+    order: 'key',
+    churns: true,
+    refuses: isRed,
+    patch: { ...FILTERED, type: 'key_shared' },
+  },
 ]
 
 /** Dead letters of several subscriptions meet here. */
@@ -86,7 +105,7 @@ const COMMON = {
 
 /** Draws three to five kinds, each at most once. */
 export function castOf(random: SimRandom): Role[] {
-  const left = [...KINDS, ...DEAD_KINDS]
+  const left = [...KINDS, ...FILTER_KINDS, ...DEAD_KINDS]
   const cast: Role[] = []
   const count = 3 + random.integer(3)
   while (cast.length < count && left.length > 0) {

@@ -10,9 +10,14 @@ import type { Machine } from './machine.ts'
 import type { Stage } from './stage.ts'
 import type { Witness } from './witness.ts'
 
-/** Whether a power cut now would leave the message's value in some segment of the partition; of any, if none is named. */
-export function isOnStableStorage({ disk }: Machine, topicId: string, partition: number | '', value: string): boolean {
-  const directory = partition === '' ? `/${topicId}-` : `/${topicId}-${partition}/data/`
+/** Whether a power cut now would leave the message's value in some segment of the partition; of all of the topic's files whose directories begin so. */
+export function isOnStableStorage(
+  { disk }: Machine,
+  topicId: string,
+  partition: number | string,
+  value: string,
+): boolean {
+  const directory = typeof partition === 'string' ? `/${topicId}-${partition}` : `/${topicId}-${partition}/data/`
   const files = disk.files().filter((path) => path.includes(directory) && path.endsWith('.log'))
   return files.some((path) => disk.durableContent(path)?.includes(value, 0, 'latin1'))
 }
@@ -47,20 +52,25 @@ function isTrimmed({ disk }: Machine, topicId: string, partition: number): boole
 async function readBack(topic: Topic, stage: Stage, witness: Witness): Promise<void> {
   for (const partition of topic.partitions) {
     const { startOffset, highWatermark, number } = partition
-    const values: string[] = []
+    const values = new Map<number, string>()
+    const scene = witness.topic(topic.name)
     for (let offset = startOffset; offset < highWatermark; ) {
       const batches = await partition.load(offset)
       for (const batch of batches) {
-        for (let at = Math.max(offset, batch.baseOffset); at < batch.nextOffset; at++) {
-          values.push(valueAt(batch, at))
+        for (const at of batch.offsets()) {
+          if (at < offset) continue
+          values.set(at, valueAt(batch, at))
           const addressee = addresseeAt(batch, at)
-          if (addressee !== undefined) witness.topic(topic.name).addressed(`${number}:${at}`, addressee)
+          if (addressee !== undefined) scene.addressed(`${number}:${at}`, addressee)
+          const published = scene.of(valueAt(batch, at))
+          if (published) scene.storedAt(published, batch.timestamp)
         }
       }
       offset = batches.at(-1)!.nextOffset
     }
-    witness.topic(topic.name).content(number, startOffset, values)
+    scene.content(number, startOffset, highWatermark, values)
     for (const { seen } of stage.seatsOf(topic.name)) seen.drained(topic.name, number, startOffset, highWatermark)
     if (startOffset > 0) witness.count(`removed ${stage.scene(topic.name).retention}`)
   }
+  witness.topic(topic.name).complete()
 }

@@ -2,7 +2,7 @@
  * What one simulated client holds of a subscription, and what it says about it: acknowledges, refuses, hands
  * back, holds on. Consumers and pulls have one each. It tells the witness everything it says.
  */
-import { REDRIVEN_TO_HEADER, recordHeaders, recordValueAt } from '@tidings/sdk/protocol'
+import { type MessageId, REDRIVEN_TO_HEADER, recordHeaders, recordValueAt } from '@tidings/sdk/protocol'
 import { HAS_ADDRESSEE, type RecordBatch } from '../../src/log/record-batch.ts'
 import type { Attachment, Delivery } from '../../src/subscription/subscription.ts'
 import type { SimRandom } from '../support/sim-random.ts'
@@ -28,6 +28,11 @@ export function addresseeAt(batch: RecordBatch, offset: number): string | undefi
   if ((batch.attributes & HAS_ADDRESSEE) === 0) return undefined
   const { headers } = recordHeaders(batch.bytes, batch.positionOf(offset))
   return headers.find(([name]) => name === REDRIVEN_TO_HEADER)?.[1]
+}
+
+/** Of ids that are ours, and so have a topic. */
+function namesOf(ids: readonly MessageId[]): Set<string> {
+  return new Set(ids.map(({ topic = '', partition, offset }) => placeOf({ topic, partition, offset })))
 }
 
 export class Grip {
@@ -69,7 +74,16 @@ export class Grip {
       const value = valueAt(batch, offset)
       const addressee = addresseeAt(batch, offset)
       if (addressee !== undefined) this.#witness.topic(topic).addressed(`${partition}:${offset}`, addressee)
-      this.#seen.delivered({ ...place, value, attempt, holder: this.name, heldUntil, overAt, since })
+      this.#seen.delivered({
+        ...place,
+        value,
+        timestamp: batch.timestamp,
+        attempt,
+        holder: this.name,
+        heldUntil,
+        overAt,
+        since,
+      })
       this.#held.set(placeOf(place), { ...place, heldUntil })
     }
   }
@@ -134,8 +148,8 @@ export class Grip {
         throw this.#witness.violated('S-LATCH', 'an acknowledgement was confirmed after the disk had failed')
       // A seek in between has made it owed again.
       if (this.#seen.seeks !== seeks) return
-      const confirmed = new Set(acked.map(({ partition, offset }) => `${partition}:${offset}`))
-      for (const place of chosen) if (confirmed.has(`${place.partition}:${place.offset}`)) this.#seen.confirmed(place)
+      const confirmed = namesOf(acked)
+      for (const place of chosen) if (confirmed.has(placeOf(place))) this.#seen.confirmed(place)
       this.#witness.count('ack confirmed')
     })
     this.#settled(chosen, (place) => this.#seen.acked(place))
@@ -147,9 +161,8 @@ export class Grip {
     attachment.reject(chosen, 'chance', (error, acked) => {
       if (this.#life.state === 'over' || this.#seen.seeks !== seeks) return
       if (error) return this.#witness.count('reject refused')
-      const settled = new Set(acked.map(({ partition, offset }) => `${partition}:${offset}`))
-      for (const place of chosen)
-        if (settled.has(`${place.partition}:${place.offset}`)) this.#seen.rejectConfirmed(place)
+      const settled = namesOf(acked)
+      for (const place of chosen) if (settled.has(placeOf(place))) this.#seen.rejectConfirmed(place)
       this.#witness.count('reject confirmed')
     })
     this.#settled(chosen, (place) => this.#seen.rejected(place))

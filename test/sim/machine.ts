@@ -88,6 +88,7 @@ export class Machine {
           openSegments: new OpenSegments(2, (error) => latch.trip(error)),
           maxQueuedBytes: 8 * 1_048_576,
           // Rolls after every few records (what one entry may hold is kept free), and is written anew soon.
+          scheduleLog: { segmentBytes: 8192, growthBytes: 2000 },
           cursorLog: { segmentBytes: 262_224 + 4000, growthBytes: 8000 },
         },
       })

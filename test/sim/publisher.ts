@@ -3,7 +3,7 @@
  * what was never answered once more with the same Idempotency-Key. It tells the witness everything.
  */
 import type { TidingsError } from '@tidings/sdk/protocol'
-import type { PublishInput, PublishOutcome, PublishReceipt, Topic } from '../../src/partition/topic.ts'
+import { isScheduled, type PublishInput, type PublishOutcome, type Topic } from '../../src/partition/topic.ts'
 import type { SimRandom } from '../support/sim-random.ts'
 import type { Life } from './machine.ts'
 import type { Published } from './topic-witness.ts'
@@ -12,6 +12,16 @@ import type { Witness } from './witness.ts'
 const KEYS = ['a', 'b', 'c', null, null] as const
 const COLORS = ['red', 'blue'] as const
 
+/** What this run's publisher is like; chances are of each message. */
+export interface Habits {
+  /** So long a value is, most of the time. */
+  bytes: number
+  /** Carries an Idempotency-Key. */
+  repeats: number
+  /** Is to come later. */
+  schedules: number
+}
+
 export class Publisher {
   readonly #random: SimRandom
   readonly #witness: Witness
@@ -19,17 +29,16 @@ export class Publisher {
   readonly #onStored: (topic: Topic, published: Published) => void
   #sequence = 0
 
-  /** So long a value is, most of the time. */
-  readonly #bytes: number
+  readonly #habits: Habits
 
   constructor(
     random: SimRandom,
     witness: Witness,
-    bytes: number,
+    habits: Habits,
     onStored: (topic: Topic, published: Published) => void,
   ) {
     this.#random = random
-    this.#bytes = bytes
+    this.#habits = habits
     this.#witness = witness
     this.#onStored = onStored
   }
@@ -49,15 +58,36 @@ export class Publisher {
     if (open.length > 0) this.#send(topic, life, [this.#random.pick(open)])
   }
 
+  /** Takes back what was scheduled; it may have come by then. */
+  cancel(topic: Topic, life: Life): void {
+    const witness = this.#witness.topic(topic.name)
+    const open = witness.published.filter(({ schedule }) => schedule?.cancel === 'none')
+    if (open.length === 0) return
+    const published = this.#random.pick(open)
+    const { schedule } = published
+    const { generation } = witness
+    schedule!.cancel = 'asked'
+    topic.cancelScheduled(schedule!.id).then(
+      (isCancelled) => {
+        if (life.state === 'over' || witness.generation !== generation) return
+        this.#witness.count(isCancelled ? 'schedule cancelled' : 'schedule cancelled too late')
+        if (isCancelled) witness.cancelled(published)
+        else schedule!.cancel = 'none'
+      },
+      () => this.#witness.count('cancel refused'),
+    )
+  }
+
   #next(topic: Topic): Published {
     const random = this.#random
-    const value = `v${this.#sequence++}.${'x'.repeat(random.integer(random.chance(0.05) ? 3000 : this.#bytes))}`
+    const value = `v${this.#sequence++}.${'x'.repeat(random.integer(random.chance(0.05) ? 3000 : this.#habits.bytes))}`
     return this.#witness.topic(topic.name).attempt({
       value,
       key: random.pick(KEYS),
       color: random.pick(COLORS),
-      idempotencyKey: random.chance(0.5) ? `k${this.#sequence}` : null,
+      idempotencyKey: random.chance(this.#habits.repeats) ? `k${this.#sequence}` : null,
       expires: random.chance(0.1),
+      deliverAt: random.chance(this.#habits.schedules) ? this.#witness.wall + random.integer(3000) : null,
     })
   }
 
@@ -77,9 +107,11 @@ export class Publisher {
         return
       }
       published.forEach((one, i) => {
-        const { partition, offset, duplicate } = outcomes![i] as PublishReceipt
-        this.#witness.count(duplicate ? 'publish duplicate' : 'publish ok')
-        witness.stored(one, partition, offset, duplicate === true)
+        const outcome = outcomes![i]!
+        const isRepeated = outcome.duplicate === true
+        this.#witness.count(`publish ${isScheduled(outcome) ? 'scheduled' : isRepeated ? 'duplicate' : 'ok'}`)
+        if (isScheduled(outcome)) witness.scheduled(one, Number(outcome.scheduled.id), isRepeated)
+        else witness.stored(one, outcome.partition, outcome.offset, isRepeated)
         this.#onStored(topic, one)
       })
     }
@@ -87,7 +119,7 @@ export class Publisher {
     else topic.publishAll(inputs, settle)
   }
 
-  #input({ value, key, color, idempotencyKey, expires }: Published, topic: Topic): PublishInput {
+  #input({ value, key, color, idempotencyKey, expires, deliverAt }: Published, topic: Topic): PublishInput {
     return {
       key: key === null ? null : Buffer.from(key),
       value: Buffer.from(value, 'latin1'),
@@ -97,6 +129,7 @@ export class Publisher {
       partition:
         idempotencyKey === null && this.#random.chance(0.2) ? this.#random.integer(topic.partitions.length) : null,
       ttlMs: expires ? 1 + this.#random.integer(2000) : null,
+      deliverAt,
       valueChecked: true,
     }
   }

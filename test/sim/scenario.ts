@@ -44,6 +44,7 @@ const ACTIONS = {
   seek: 1,
   look: 1,
   redrive: 0.5,
+  cancel: 0.5,
 }
 const ACTION_LIST = Object.entries(ACTIONS).flatMap(([action, times]) =>
   Array.from({ length: times * 2 }, () => action),
@@ -80,12 +81,18 @@ export class Scenario {
     const partitions = 1 + random.integer(2)
     const retention = retentionOf(random)
     // Segments must fill for something to be removed.
-    const bytes = retention === 'everything stays' ? 120 : 700
+    const habits = {
+      bytes: retention === 'everything stays' ? 120 : 700,
+      // What can be repeated cannot be compacted.
+      repeats: retention === 'compacted' && random.chance(0.7) ? 0 : 0.5,
+      schedules: random.chance(0.4) ? 0.2 : 0,
+    }
     const journal = (line: string): void => this.#note(line)
     this.#machine = new Machine({ random: this.#random.split('machine'), journal, ...(wrapDisk ? { wrapDisk } : {}) })
     this.#witness = new Witness({
       note: journal,
       now: () => this.#machine.clock.monotonic(),
+      wall: () => this.#machine.clock.now(),
       startOf: (topic, partition) => this.#startOf(topic, partition),
       holds: (topic, value) => this.#holds(topic, value),
     })
@@ -107,7 +114,7 @@ export class Scenario {
       witness: this.#witness,
       mayEnd: this.#faults.includes('crash process'),
     })
-    this.#publisher = new Publisher(this.#random.split('publisher'), this.#witness, bytes, (topic, published) =>
+    this.#publisher = new Publisher(this.#random.split('publisher'), this.#witness, habits, (topic, published) =>
       this.#checkBarrier(topic, published),
     )
   }
@@ -209,6 +216,7 @@ export class Scenario {
     if (action === 'publish') this.#publisher.publish(random.pick(topics), life)
     else if (action === 'retry') this.#publisher.retry(random.pick(topics), life)
     else if (action === 'look') this.#administration.look(life)
+    else if (action === 'cancel') this.#publisher.cancel(random.pick(topics), life)
     else if (action === 'redrive') this.#administration.redrive(life, random)
     else if (action === 'seek') this.#administration.seek(life, random)
     else this.#stage.act(life, random, action === 'arrival')
@@ -229,10 +237,11 @@ export class Scenario {
   }
 
   /** S-BARRIER: at the moment of the answer the bytes are on stable storage. */
-  #checkBarrier({ id, name }: Topic, { value, partition, offset }: Published): void {
-    if (this.#isBuffered || isOnStableStorage(this.#machine, id, partition, value)) return
-    // A repetition may be answered with a place that retention has removed since.
-    if (offset < this.#startOf(name, partition)) return
+  #checkBarrier({ id, name }: Topic, { value, partition, offset, schedule }: Published): void {
+    if (this.#isBuffered || isOnStableStorage(this.#machine, id, schedule ? '' : partition, value)) return
+    // A repetition may be answered with a place that has been removed since.
+    const place = `${partition}:${offset}`
+    if (offset < this.#startOf(name, partition) || this.#witness.topic(name).isSuperseded(place)) return
     throw this.#witness.violated('S-BARRIER', `${name}/${partition}:${offset} was answered before it was durable`)
   }
 

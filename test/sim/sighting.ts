@@ -14,6 +14,8 @@ export interface Place {
 
 export interface Arrival extends Place {
   value: string
+  /** When it was stored. */
+  timestamp: number
   attempt: number
   /** With whom it is now. */
   holder: string

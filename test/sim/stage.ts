@@ -84,13 +84,14 @@ export class Stage {
     scene.isDoomed = false
     await life.host.putTopic(scene.name, {
       ...scene.settings,
-      retention: RETENTION[scene.retention],
+      ...RETENTION[scene.retention],
       partitions: scene.partitions,
     })
     scene.exists = true
     const witness = this.#witness.topic(scene.name)
     witness.isLive = true
     witness.keepsUntilAcked = scene.retention === 'until acked'
+    witness.isCompacted = scene.retention === 'compacted'
   }
 
   async #seat(life: Life, role: Role): Promise<void> {
@@ -195,7 +196,8 @@ export class Stage {
     const isSettled = ({ name }: Scene): boolean =>
       this.#witness.topic(name).published.every(({ outcome }) => outcome !== 'pending')
     const isEmpty = ({ role }: Seat): boolean => this.subscription(life, role).state().backlog === 0
-    return [...this.seats.values()].every(isEmpty) && this.scenes.every(isSettled)
+    const isDue = this.topics(life).every(({ scheduledCount }) => scheduledCount === 0)
+    return isDue && [...this.seats.values()].every(isEmpty) && this.scenes.every(isSettled)
   }
 
   /** For whoever wonders why it does not drain. */

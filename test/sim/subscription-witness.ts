@@ -50,6 +50,7 @@ export class SubscriptionWitness {
     this.#witness.note(`deliver ${label}`)
     const scene = this.#witness.topic(topic)
     const published = scene.saw(`${partition}:${offset}`, value, `a delivery to ${name}`)
+    scene.storedAt(published, arrival.timestamp)
     const addressee = scene.addresseeOf(`${partition}:${offset}`)
     if (addressee !== undefined && addressee !== name)
       throw this.#witness.violated('D-DEAD', `it was redriven to ${addressee}: ${label}`)
@@ -90,7 +91,8 @@ export class SubscriptionWitness {
 
   /** Whether the broker may have settled it without a word from a consumer. */
   #mayBeGone({ topic, partition, offset, published }: Sighting): boolean {
-    return published.expires || offset < this.#witness.startOf(topic, partition) || this.deaths.isBuried(published)
+    if (published.expires || offset < this.#witness.startOf(topic, partition)) return true
+    return this.#witness.topic(topic).isSuperseded(`${partition}:${offset}`) || this.deaths.isBuried(published)
   }
 
   // --- what its clients say ---
@@ -266,6 +268,7 @@ export class SubscriptionWitness {
     const scene = this.#witness.topic(topic)
     const published = scene.at(`${partition}:${offset}`)
     if (!published || published.expires || this.role.refuses?.(published)) return null
+    if (scene.isSuperseded(`${partition}:${offset}`)) return null
     const addressee = scene.addresseeOf(`${partition}:${offset}`)
     if (addressee !== undefined && addressee !== this.role.name) return null
     if (!this.deaths.isOver && this.deaths.isBuried(published)) return null

@@ -16,6 +16,10 @@ export interface Published {
   outcome: 'pending' | 'ok' | 'refused' | 'unknown'
   /** May expire before it is delivered. */
   expires: boolean
+  /** When it is to enter the log, milliseconds since the epoch; null: at once. */
+  deliverAt: number | null
+  /** It was answered with a schedule; `done`: it was cancelled for good, `asked`: nobody knows. */
+  schedule: { id: number; cancel: 'none' | 'asked' | 'done' } | null
   partition: number
   offset: number
 }
@@ -30,8 +34,14 @@ export class TopicWitness {
   isLive = false
   /** Nothing may be removed that some subscription has not acknowledged. */
   keepsUntilAcked = false
+  /** Only the last message of a key is sure to stay. */
+  isCompacted = false
   /** Which value stands at a place, and who said so first. */
   readonly #places: Map<string, { value: string; source: string }> = new Map()
+  /** Values that were seen in the log. */
+  readonly #entered: Set<string> = new Set()
+  /** The highest offset at which a message of the key was seen, by "<partition> <key>". */
+  readonly #lastOf: Map<string, number> = new Map()
   /** Places that hold what was redriven, to one subscription alone. */
   readonly #addressees: Map<string, string> = new Map()
   readonly #attempted: Map<string, Published> = new Map()
@@ -53,6 +63,8 @@ export class TopicWitness {
     for (const [value, published] of this.#attempted) this.#former.set(value, published)
     this.#places.clear()
     this.#addressees.clear()
+    this.#entered.clear()
+    this.#lastOf.clear()
     this.#attempted.clear()
     this.#keys.clear()
     this.#startOffsets.length = 0
@@ -78,8 +90,8 @@ export class TopicWitness {
     this.#addressees.set(place, subscription)
   }
 
-  attempt(what: Pick<Published, 'value' | 'key' | 'color' | 'idempotencyKey' | 'expires'>): Published {
-    const published: Published = { ...what, outcome: 'pending', partition: -1, offset: -1 }
+  attempt(what: Pick<Published, 'value' | 'key' | 'color' | 'idempotencyKey' | 'expires' | 'deliverAt'>): Published {
+    const published: Published = { ...what, schedule: null, outcome: 'pending', partition: -1, offset: -1 }
     this.published.push(published)
     this.#attempted.set(what.value, published)
     return published
@@ -102,6 +114,38 @@ export class TopicWitness {
     if (!duplicate) this.saw(place, published.value, 'a publish answer')
   }
 
+  /** A publish was answered with a schedule. */
+  scheduled(published: Published, id: number, duplicate: boolean): void {
+    this.#witness.note(`scheduled ${this.name} ${published.value.slice(0, 12)} ${id}${duplicate ? ' duplicate' : ''}`)
+    if (published.schedule && published.schedule.id !== id)
+      throw this.#witness.violated('D-IDEMP', `schedules ${published.schedule.id} and ${id} of ${published.value}`)
+    published.outcome = 'ok'
+    published.schedule ??= { id, cancel: 'none' }
+  }
+
+  /** The message's cancellation was answered: it never enters the log. */
+  cancelled(published: Published): void {
+    this.#witness.note(`cancelled ${this.name} ${published.value.slice(0, 12)}`)
+    published.schedule!.cancel = 'done'
+    if (this.#entered.has(published.value))
+      throw this.#witness.violated('S-CANCEL', `${published.value.slice(0, 12)} is in the log, and then cancelled`)
+  }
+
+  /** When the record at a place was stored, by its batch. */
+  storedAt(published: Published, timestamp: number): void {
+    const { deliverAt, value } = published
+    if (deliverAt !== null && timestamp < deliverAt)
+      throw this.#witness.violated('S-EARLY', `${value.slice(0, 12)} was due at ${deliverAt}, stored at ${timestamp}`)
+  }
+
+  /** Whether a later message of its key has taken the place's part. */
+  isSuperseded(place: string): boolean {
+    if (!this.isCompacted) return false
+    const [partition, offset] = partsOf(place)
+    const key = this.at(place)?.key ?? null
+    return key !== null && (this.#lastOf.get(`${partition} ${key}`) ?? -1) > offset
+  }
+
   /** A value was seen at a place; answers what was published there. */
   saw(place: string, value: string, source: string): Published {
     const where = `${this.name}/${place}`
@@ -118,7 +162,13 @@ export class TopicWitness {
       )
     if (attempted.outcome === 'refused')
       throw this.#witness.violated('O-REJECT', `${where} holds ${value}, which was refused (${source})`)
+    if (attempted.schedule?.cancel === 'done')
+      throw this.#witness.violated('S-CANCEL', `${where} holds ${value.slice(0, 12)}, which was cancelled (${source})`)
+    this.#entered.add(value)
     if (!known) this.#places.set(place, { value, source })
+    const [partition, offset] = partsOf(place)
+    const of = `${partition} ${attempted.key}`
+    if (!isRedriven && offset > (this.#lastOf.get(of) ?? -1)) this.#lastOf.set(of, offset)
     return attempted
   }
 
@@ -134,23 +184,40 @@ export class TopicWitness {
     for (const published of this.published) if (published.outcome === 'pending') published.outcome = 'unknown'
   }
 
-  /** The whole content of a partition, read in peace: everything that was answered must be in it. */
-  content(partition: number, startOffset: number, values: readonly string[]): void {
+  /**
+   * The whole content of a partition, read in peace: everything that was answered must be in it, but for what a
+   * later message of its key has superseded.
+   */
+  content(partition: number, startOffset: number, nextOffset: number, values: ReadonlyMap<number, string>): void {
     this.start(partition, startOffset)
     const where = new Map<string, number>()
-    values.forEach((value, i) => {
-      const offset = startOffset + i
-      if (this.addresseeOf(`${partition}:${offset}`) === undefined) {
-        if (where.has(value))
-          throw this.#witness.violated('DUP_LOG', `${value} at ${where.get(value)} and at ${offset}`)
-        where.set(value, offset)
-      }
+    for (const [offset, value] of values) {
       this.saw(`${partition}:${offset}`, value, 'a read')
-    })
-    for (const { outcome, partition: own, offset } of this.published) {
-      if (outcome !== 'ok' || own !== partition || offset < startOffset) continue
-      if (offset - startOffset >= values.length)
-        throw this.#witness.violated('S-ACK', `${this.name}/${partition}:${offset} was answered and is gone`)
+      if (this.addresseeOf(`${partition}:${offset}`) !== undefined) continue
+      if (where.has(value)) throw this.#witness.violated('DUP_LOG', `${value} at ${where.get(value)} and at ${offset}`)
+      where.set(value, offset)
+    }
+    for (const place of this.#places.keys()) {
+      const [own, offset] = partsOf(place)
+      if (own !== partition || offset < startOffset || values.has(offset)) continue
+      const name = `${this.name}/${place}`
+      if (offset >= nextOffset) throw this.#witness.violated('S-ACK', `${name} was seen and is gone`)
+      // What came back to one subscription hides nothing, and is hidden like any other.
+      if (!this.isSuperseded(place)) throw this.#witness.violated('C-LAST', `${name} is gone, the last of its key`)
+      this.#witness.count('compacted')
     }
   }
+
+  /** All partitions were read: what was scheduled and not cancelled must have come. */
+  complete(): void {
+    for (const { schedule, value } of this.published) {
+      if (schedule?.cancel !== 'none' || this.#entered.has(value)) continue
+      throw this.#witness.violated('S-SCHED', `${value.slice(0, 12)} was scheduled in ${this.name}, and never came`)
+    }
+  }
+}
+
+function partsOf(place: string): [partition: number, offset: number] {
+  const colon = place.indexOf(':')
+  return [Number(place.slice(0, colon)), Number(place.slice(colon + 1))]
 }

@@ -18,6 +18,8 @@ export interface WitnessPorts {
   note: (line: string) => void
   /** Monotonic milliseconds. */
   now: () => number
+  /** Milliseconds since the epoch. */
+  wall: () => number
   /** The first offset that the topic's partition still has; 0 while nobody can say. */
   startOf: (topic: string, partition: number) => number
   /** Whether the topic holds the value in a way that a power cut would leave it there. */
@@ -45,6 +47,10 @@ export class Witness {
 
   get now(): number {
     return this.#ports.now()
+  }
+
+  get wall(): number {
+    return Math.floor(this.#ports.wall())
   }
 
   get moment(): number {
