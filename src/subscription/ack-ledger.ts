@@ -297,9 +297,11 @@ export class AckLedger implements Ledger {
     return null
   }
 
-  /** In order: something lower has to be delivered first, by now. */
+  /** In order: something lower has to be delivered first, by now; it may be on its way again. */
   #isOvertaking(offset: number): boolean {
-    return (this.#waiting.firstReady?.from ?? offset) < offset || this.#blocker(offset) !== null
+    if ((this.#waiting.firstReady?.from ?? offset) < offset || this.#blocker(offset) !== null) return true
+    for (const { from, deadline } of this.#leased) if (from >= offset || deadline === STAGED) return from < offset
+    return false
   }
 
   #leaseNew(holder: LeaseHolder, from: number, to: number): void {

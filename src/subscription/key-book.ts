@@ -102,6 +102,14 @@ export class KeyBook {
   lease(holder: LeaseHolder, message: Message): void {
     this.#pull(message)
     this.#grant(holder, message)
+    // Later ones of its key may be staged already; they must not leave before it does.
+    message.queue.again = [...message.queue.again, message]
+  }
+
+  /** A leased message is handed over. */
+  handOver(message: Message, deadline: number): void {
+    message.deadline = deadline
+    this.#notAgain(message)
   }
 
   /** A leased message is acknowledged. */
@@ -256,6 +264,12 @@ export class KeyBook {
     this.leased.delete(message)
     if (--queue.leases === 0) queue.holder = null
     if (message.failed) queue.failed = queue.failed.filter((other) => other !== message)
+    this.#notAgain(message)
+  }
+
+  #notAgain(message: Message): void {
+    const { queue } = message
+    if (queue.again.length > 0) queue.again = queue.again.filter((other) => other !== message)
   }
 
   #forget({ from, to }: Message): void {

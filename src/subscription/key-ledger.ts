@@ -191,7 +191,7 @@ export class KeyLedger implements Ledger {
         this.#giveBack(message)
         continue
       }
-      message.deadline = deadline
+      book.handOver(message, deadline)
       if (heir !== holder) book.inherit(message, heir)
       const last: Run | undefined = gone?.at(-1)
       if (last?.to === at) last.to = at + 1

@@ -44,6 +44,8 @@ export class KeyQueue {
   holder: LeaseHolder | null = null
   /** Of the leased ones, those that failed before. */
   failed: readonly Message[] = NONE
+  /** Of the leased ones, those that had waited and are not handed over yet. */
+  again: readonly Message[] = NONE
   /** How many of the waiting ones are parked, doomed. */
   parked = 0
   doomed = 0
@@ -77,7 +79,8 @@ export class KeyQueue {
 
   /** Whether a message at that offset would overtake one that has to be settled or delivered first. */
   isOvertaking(offset: number): boolean {
-    return (this.#waiting?.first?.from ?? offset) < offset || this.#hasFailedBefore(offset)
+    if ((this.#waiting?.first?.from ?? offset) < offset || this.#hasFailedBefore(offset)) return true
+    return this.again.some(({ from }) => from < offset)
   }
 
   /** The message that has to be settled or delivered before this one. */

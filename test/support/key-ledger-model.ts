@@ -15,6 +15,8 @@ export interface ModelMessage {
   notBefore: number
   holder: LeaseHolder | null
   isStaged: boolean
+  /** It had waited before it was staged. */
+  isAgain: boolean
   deadline: number
 }
 
@@ -87,16 +89,17 @@ export class KeyLedgerModel {
   arrive(key: string | null): ModelMessage {
     const offset = this.next++
     const fresh = { attempts: 0, failed: false, failure: null, notBefore: 0 }
-    const message: ModelMessage = { offset, key, kind: 'waiting', ...fresh, holder: null, isStaged: false, deadline: 0 }
+    const message: ModelMessage = { offset, key, kind: 'waiting', ...fresh, holder: null, isStaged: false, isAgain: false, deadline: 0 }
     this.messages.set(offset, message)
     return message
   }
 
-  lease(holder: LeaseHolder, message: ModelMessage): void {
+  lease(holder: LeaseHolder, message: ModelMessage, isNew: boolean): void {
     message.kind = 'leased'
     message.attempts++
     message.holder = holder
     message.isStaged = true
+    message.isAgain = !isNew
     message.notBefore = 0
   }
 
@@ -104,7 +107,7 @@ export class KeyLedgerModel {
     const gone: number[] = []
     for (const message of this.#range(from, to)) {
       if (message.holder !== holder || !message.isStaged) continue
-      if (this.#isBlocked(message.offset, message.key)) this.giveBack(message)
+      if (this.#isBlocked(message.offset, message.key) || this.#isBehindAgain(message)) this.giveBack(message)
       else {
         Object.assign(message, { isStaged: false, deadline, holder: seat(holder) })
         gone.push(message.offset)
@@ -214,6 +217,12 @@ export class KeyLedgerModel {
       return isAside || earlier.some((other) => (other.kind !== 'leased' || other.failed) && !this.#isAside(other))
     }
     return key !== null && earlier.some((other) => other.key === key && (other.kind !== 'leased' || other.failed))
+  }
+
+  /** Something before it had to wait, and is on its way. */
+  #isBehindAgain({ offset, key }: ModelMessage): boolean {
+    const earlier = this.#range(0, offset).filter(({ isStaged, isAgain }) => isStaged && isAgain)
+    return earlier.some((other) => this.policy.ordered || (key !== null && other.key === key))
   }
 
   /** In order: out of the line, since its key is parked. */

@@ -261,7 +261,7 @@ export class KeyPlayer implements KeyOwners {
       else {
         const taker = group === ANYBODY ? holder : (group as LeaseHolder)
         ledger.leaseNext(taker, queue, name)
-        model.lease(taker, message)
+        model.lease(taker, message, true)
       }
     }
   }
@@ -276,7 +276,7 @@ export class KeyPlayer implements KeyOwners {
         same('first', message?.from, expected?.offset)
         if (!message || !expected) break
         ledger.lease(holder, message)
-        model.lease(holder, expected)
+        model.lease(holder, expected, false)
         same('attempt', message.attempts, expected.attempts)
       }
     }

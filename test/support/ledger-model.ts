@@ -117,7 +117,7 @@ export class LedgerModel {
   }
 
   handOver(holder: LeaseHolder, from: number, to: number, deadline: number, heir: LeaseHolder): number[] {
-    if (this.#policy.ordered && this.#isOvertaking(from)) {
+    if (this.#policy.ordered && (this.#isOvertaking(from) || this.#isBehindStaged(from))) {
       this.#change(from, to, this.#staged(holder), this.#giveBack)
       return []
     }
@@ -271,6 +271,13 @@ export class LedgerModel {
   #isOvertaking(offset: number): boolean {
     return [...this.messages].some(
       ([other, message]) => other < offset && message.kind !== 'acked' && (message.failed || message.kind !== 'leased'),
+    )
+  }
+
+  /** Something before it is on its way again. */
+  #isBehindStaged(offset: number): boolean {
+    return [...this.messages].some(
+      ([other, message]) => other < offset && message.kind === 'leased' && message.deadline === null,
     )
   }
 

@@ -167,8 +167,8 @@ export class Player {
     ledger.lease(holder, from, end)
     if (handOverMs === null) return
     const deadline = this.#now + handOverMs
-    model.handOver(holder, from, end, deadline, holder)
-    same('handed over at once', ledger.handOver(holder, from, end, deadline, holder), null)
+    const all = model.handOver(holder, from, end, deadline, holder).length === end - from
+    same('handed over at once', ledger.handOver(holder, from, end, deadline, holder) === null, all)
   }
 
   #skip(max: number): void {

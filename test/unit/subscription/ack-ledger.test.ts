@@ -106,6 +106,20 @@ describe('the ledger', () => {
     expect(deliver(ledger, second, 12)).toEqual(['0-1 #2', '4-9 #2', '10-11 #1'])
   })
 
+  it('lets what was released in order go before what is staged already', () => {
+    const ledger = new AckLedger({ ordered: true, backoff, maxDeliveries: null }, { next: 0, runs: [] })
+    const holder = consumer()
+    expect(deliver(ledger, holder, 1)).toEqual(['0-0 #1'])
+    ledger.available(2, 10)
+    ledger.lease(holder, 1, 2)
+    ledger.release(holder, 0, 1)
+    ledger.available(2, 10)
+    ledger.lease(holder, 0, 1)
+    expect(ledger.handOver(holder, 1, 2, 1_000_000, holder)).toEqual([])
+    expect(ledger.handOver(holder, 0, 1, 1_000_000, holder)).toBeNull()
+    expect(deliver(ledger, holder, 2)).toEqual(['1-1 #1'])
+  })
+
   it('begins again where a state says, with its attempts and delays', () => {
     const runs = [
       { from: 2, to: 4, attempts: 3, failed: false, notBefore: 0 },
@@ -191,6 +205,6 @@ describe('the ledger', () => {
     deliver(ledger, holder, 4)
     ledger.ack(holder, 0, 3)
     expect(ledger.revive(1, 9)).toBe(2)
-    expect(deliver(ledger, holder, 4)).toEqual(['1-1 #1', '2-2 #1'])
+    expect(deliver(ledger, holder, 4)).toEqual(['1-2 #1'])
   })
 })
