@@ -202,11 +202,18 @@ export class SubscriptionWitness {
   /** Dead letters may come back, as if they had never been delivered. */
   redriving(): void {
     const { places, isDoubtful } = this.deaths.redriving()
-    for (const place of places) {
+    for (const place of new Set([...places, ...this.#copies()])) {
       const seen = this.#seen.get(place)
       if (!seen || (seen.ack === 'confirmed' && !isDoubtful(place))) continue
       Object.assign(seen, { attempt: Math.min(seen.attempt, 0), isExact: false, isRejected: false })
       if (seen.ack === 'confirmed') seen.ack = 'sent'
+    }
+  }
+
+  /** Where copies lie whose letters belong to a topic that is gone: a subscription made anew moves those again, to the same places. */
+  *#copies(): Iterable<string> {
+    for (const [place, { topic, partition, offset }] of this.#seen) {
+      if (this.#witness.topic(topic).addresseeOf(`${partition}:${offset}`) === this.role.name) yield place
     }
   }
 

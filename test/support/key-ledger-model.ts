@@ -89,7 +89,16 @@ export class KeyLedgerModel {
   arrive(key: string | null): ModelMessage {
     const offset = this.next++
     const fresh = { attempts: 0, failed: false, failure: null, notBefore: 0 }
-    const message: ModelMessage = { offset, key, kind: 'waiting', ...fresh, holder: null, isStaged: false, isAgain: false, deadline: 0 }
+    const message: ModelMessage = {
+      offset,
+      key,
+      kind: 'waiting',
+      ...fresh,
+      holder: null,
+      isStaged: false,
+      isAgain: false,
+      deadline: 0,
+    }
     this.messages.set(offset, message)
     return message
   }
