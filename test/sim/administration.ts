@@ -108,6 +108,22 @@ export class Administration {
     void this.moveBack(life, seat, 1 + random.integer(10))
   }
 
+  /** Decides that parked keys go on without the message that failed: it becomes a dead letter. */
+  async skipParked(life: Life): Promise<void> {
+    for (const { role } of [...this.#stage.seats.values()].filter(({ role: { parks } }) => parks)) {
+      try {
+        const { parking } = this.#stage.subscription(life, role)
+        for (const { key, topic, partition } of (await parking.list(3)).parked) {
+          this.#witness.note(`skip ${role.name} ${key}`)
+          await parking.act(key, topic === undefined ? { partition } : { topic, partition }, { action: 'skip' })
+          this.#witness.count('parked key skipped')
+        }
+      } catch {
+        this.#witness.count('skip refused')
+      }
+    }
+  }
+
   /** Answers how many letters were moved; never when the life ends before. */
   async moveBack(life: Life, { role, seen }: Seat, max: number): Promise<number> {
     this.#witness.note(`redrive ${role.name} ${max}`)

@@ -19,6 +19,8 @@ export interface Role {
   churns: boolean
   /** When a message is given up on, and where its dead letter goes. */
   deadLetter?: { maxDeliveries: number; topic: string }
+  /** Keys whose message has failed too often wait until somebody decides. */
+  parks?: true
   /** What its filter keeps from it. */
   refuses?: (published: Published) => boolean
 }
@@ -73,6 +75,7 @@ const DEAD_KINDS: readonly Kind[] = [
   dead('shared-dead', 'none', { type: 'shared' }, 3, null),
   dead('exclusive-dead', 'partition', { type: 'exclusive' }, 2, LETTERS),
   dead('keyed-dead', 'key', { type: 'key_shared' }, 2, LETTERS),
+  { ...dead('keyed-parked', 'key', { type: 'key_shared' }, 2, LETTERS, 'park'), parks: true },
 ]
 
 function dead(
@@ -81,6 +84,7 @@ function dead(
   patch: Record<string, unknown>,
   maxDeliveries: number,
   topic: string | null,
+  mode: 'topic' | 'park' = 'topic',
 ): Kind {
   const deadLetter = { topic: topic ?? `${TOPIC}.${name}.dlq`, maxDeliveries }
   const churns = order === 'key'
@@ -91,7 +95,7 @@ function dead(
     order,
     churns,
     deadLetter,
-    patch: { ...patch, deadLetter: { topic, maxDeliveries } },
+    patch: { ...patch, deadLetter: { mode, topic, maxDeliveries } },
   }
 }
 

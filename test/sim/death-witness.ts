@@ -20,6 +20,7 @@ export class DeathWitness {
   /** Letters may be there of messages that were acknowledged since, or moves that nothing knows of any more. */
   #isDoubtful = false
   #underWay = 0
+  #movedAt = -1
   /** Redrives that were asked for: each may let a message die once more. */
   redrives = 0
   /** From here on all letters have been moved back: one that is still there is no excuse. */
@@ -78,7 +79,13 @@ export class DeathWitness {
   /** Where it was refused, some letters may have been moved and not be known to be. */
   redrove(isRefused: boolean): void {
     this.#underWay -= 1
+    this.#movedAt = this.#witness.moment
     if (isRefused) this.#isDoubtful = true
+  }
+
+  /** Whether a redrive that was asked for earlier may have found the letter of what was seen at that moment. */
+  mayHaveMoved(place: string, seenAt: number): boolean {
+    return this.#places.has(place) && (this.#underWay > 0 || this.#movedAt >= seenAt)
   }
 
   /** Whether the message's letter is where it must be before the message is acknowledged. */

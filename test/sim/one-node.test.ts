@@ -39,6 +39,7 @@ describe('one broker under seeded faults', () => {
       'fault full',
       'seek',
       'gap',
+      'parked key skipped',
       'publish ok',
       'publish duplicate',
       'publish storage_full',

@@ -44,6 +44,7 @@ const ACTIONS = {
   seek: 1,
   look: 1,
   redrive: 0.5,
+  skip: 0.5,
   cancel: 0.5,
 }
 const ACTION_LIST = Object.entries(ACTIONS).flatMap(([action, times]) =>
@@ -217,6 +218,7 @@ export class Scenario {
     else if (action === 'retry') this.#publisher.retry(random.pick(topics), life)
     else if (action === 'look') this.#administration.look(life)
     else if (action === 'cancel') this.#publisher.cancel(random.pick(topics), life)
+    else if (action === 'skip') void this.#administration.skipParked(life)
     else if (action === 'redrive') this.#administration.redrive(life, random)
     else if (action === 'seek') this.#administration.seek(life, random)
     else this.#stage.act(life, random, action === 'arrival')
@@ -296,6 +298,7 @@ export class Scenario {
     for (let step = 0; step < DRAIN_STEPS; step++) {
       if (this.#stage.isDrained(life)) return
       this.#stage.finish()
+      if (step % 50 === 0) void this.#administration.skipParked(life)
       await this.#idle()
       this.#check()
     }

@@ -81,6 +81,7 @@ export class SubscriptionWitness {
   #checkAgain(before: Sighting, { attempt, holder }: Arrival, label: string): void {
     if (before.ack === 'confirmed')
       throw this.#witness.violated('D-NORES', `delivered after its acknowledgement was confirmed: ${label}`)
+    if (attempt === 1 && this.deaths.mayHaveMoved(placeOf(before), before.moment)) return
     const least = before.mayRepeat ? before.attempt : before.attempt + 1
     if (attempt < least) throw this.#witness.violated('D-ATT', `attempt ${attempt} after ${before.attempt}: ${label}`)
     if (before.isExact && !this.#hasPulls && attempt > least)
