@@ -7,7 +7,7 @@ import { Scenario } from './scenario.ts'
 import { Violation } from './witness.ts'
 
 /** Seeds in which a bug must have shown. */
-const SEEDS_MAX = 40
+const SEEDS_MAX = 100
 
 type Bend = (file: DiskFile, path: string) => Partial<DiskFile>
 
