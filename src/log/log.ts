@@ -91,6 +91,7 @@ export class Log {
         directory: options.directory,
         sealed: this.#sealed,
         newHeader: (baseOffset) => newHeader(options, baseOffset),
+        opened: (segment) => this.#openSegments.opened(segment),
         replace: (segment, written, path) => this.#replace(segment, written, path),
         checkpoint: () => this.checkpoint(),
       },
@@ -263,6 +264,7 @@ export class Log {
     const segments = [...this.#sealed.list, this.#active]
     const segment = segments.find(({ content }) => !content.isEmpty && content.maxTimestamp >= timestamp)
     if (!segment) return this.nextOffset
+    this.#openSegments.opened(segment)
     try {
       return await offsetAtTime(segment, timestamp)
     } catch (error) {

@@ -37,6 +37,8 @@ export interface CompactedLog {
   readonly directory: string
   readonly sealed: SealedSegments
   newHeader: (baseOffset: number) => SegmentHeader
+  /** The segment is about to be read: others, read less lately, may have to close their files. */
+  opened: (segment: Segment) => void
   /** Puts the finished file in the segment's place; false when the segment has gone. */
   replace: (segment: Segment, written: SegmentWriter, path: string) => Promise<boolean>
 }
@@ -152,6 +154,7 @@ class Compaction {
     const { end } = segment.content
     for (let position = segment.content.index.entries[0]?.position ?? end; position < end; ) {
       let stretch: Awaited<ReturnType<typeof readBatches>>
+      if (this.#isThere(segment)) this.#log.opened(segment)
       try {
         stretch = await readBatches(segment, position)
       } catch (error) {

@@ -58,6 +58,8 @@ export function segmentRoutes(app: FastifyInstance, options: SegmentRoutesOption
     let body: SegmentBody | null = null
     try {
       const etag = `"${await file.contentHash()}"`
+      // Many may have waited for the tag together: it is computed once, for the first who asks.
+      if (bodies >= BODIES_MAX) throw tooMany()
       const { compact } = host.topic(request.params.topic).settings
       reply.headers({ etag, 'cache-control': compact ? ASK : FOR_EVER, 'accept-ranges': 'bytes' })
       const part = partOf(request, reply, etag, file.bytes)

@@ -137,6 +137,29 @@ describe('a sealed segment', () => {
     }
   })
 
+  it('is read by so many at once and no more, although all waited for its tag together', async () => {
+    const topic = '/v1/topics/herd'
+    await call(broker, 'PUT', topic, { segmentBytes: 33_554_432, maxMessageBytes: 33_554_432 })
+    // More than what lies between two sockets, so that nobody's answer is over before it is read.
+    for (const value of [Buffer.alloc(30_000_000, 1), Buffer.alloc(5_000_000, 1)]) {
+      await fetch(`${broker.url}${topic}/messages`, { method: 'POST', body: value })
+    }
+    const answers = await Promise.all(Array.from({ length: 80 }, () => fetch(`${broker.url}${SEGMENTS('herd')}/0`)))
+    const refused = answers.filter(({ status }) => status === 503)
+    expect(answers.filter(({ status }) => status === 200)).toHaveLength(64)
+    expect(refused).toHaveLength(16)
+    for (const { headers } of refused) {
+      expect(headers.get('cache-control')).toBe('no-store')
+      expect(headers.get('retry-after')).not.toBeNull()
+    }
+    await Promise.all(answers.map(async ({ body }) => body?.cancel()))
+    await eventually(
+      'there is room again',
+      () => call(broker, 'HEAD', `${SEGMENTS('herd')}/0`),
+      ({ status }) => status === 200,
+    )
+  })
+
   it('does not end in space written ahead', async () => {
     for (const { baseOffset, sealed } of await filled('ends')) {
       if (!sealed) continue

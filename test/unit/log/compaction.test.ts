@@ -1,5 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import type { Disk } from '../../../src/base/disk.ts'
+import type { LogOptions } from '../../../src/log/log.ts'
 import { verifyLog } from '../../../src/log/verify.ts'
 import { type Message, Story, TOMBSTONE_MS, WINDOW_MS } from '../../support/compaction-story.ts'
 import { settle } from '../../support/settle.ts'
@@ -241,4 +243,40 @@ describe('a compacted log', () => {
       expect(Math.min(...present.keys())).toBeGreaterThanOrEqual(story.log.startOffset)
     }
   })
+
+  it('keeps as few files open as its readers do', async () => {
+    const story = new CountingStory(1)
+    await story.create()
+    for (let i = 0; i < 12; i++) {
+      await story.publish([{ key: `k${i}`, value: value(i), idempotent: false }])
+      await story.roll()
+      story.now += 1
+    }
+    await story.compact()
+    // Four sealed ones at most (storage.ts), and the one that is written to.
+    expect(story.openFiles).toBeLessThanOrEqual(5)
+    for (let at = 10_000; at < story.now; at++) await story.drive(story.log.offsetAt(at))
+    expect(story.openFiles).toBeLessThanOrEqual(5)
+    await story.check()
+  })
 })
+
+/** Counts the files that its log holds open. */
+class CountingStory extends Story {
+  openFiles = 0
+
+  override options(): LogOptions {
+    const options = super.options()
+    const { disk } = options
+    const open: Disk['open'] = async (path, mode) => {
+      const file = await disk.open(path, mode)
+      this.openFiles += 1
+      const close = async (): Promise<void> => {
+        this.openFiles -= 1
+        await file.close()
+      }
+      return { ...file, close }
+    }
+    return { ...options, disk: { ...disk, open } }
+  }
+}
