@@ -2,7 +2,9 @@
  * What operators do to a simulated broker while it works: topics and subscriptions are deleted, topics grow,
  * subscriptions are sent elsewhere, and some of it is cut short by a crash. Called by the scenario.
  */
+import type { Position } from '@tidings/sdk/protocol'
 import type { SimRandom } from '../support/sim-random.ts'
+import { covers, type Role } from './cast.ts'
 import type { Life, Machine } from './machine.ts'
 import type { Scene, Seat, Stage } from './stage.ts'
 import type { Witness } from './witness.ts'
@@ -49,7 +51,7 @@ export class Administration {
     for (const { name, topic } of this.#stage.cast) if (topic === scene.name) this.#stage.doomed.delete(name)
     for (const seat of this.#stage.seats.values()) {
       if (seat.role.topic === scene.name) this.#stage.unseat(seat)
-      else {
+      else if (covers(seat.role, scene.name)) {
         this.#stage.forget(seat, (lane) => lane.startsWith(`${scene.name}/`))
         seat.seen.forgetTopic(scene.name)
       }
@@ -72,25 +74,16 @@ export class Administration {
   seek(life: Life, random: SimRandom): void {
     if (!random.chance(0.2)) return
     const seat = random.pick([...this.#stage.seats.values()])
-    const topic = this.#stage.topics(life).find(({ name }) => name === seat.role.topic)
-    if (!topic) return
-    const lanes = new Map<string, number>()
-    const offsets: Record<string, number> = {}
-    for (const { number, startOffset, highWatermark } of topic.partitions) {
-      if (!random.chance(0.7)) continue
-      const offset = startOffset + random.integer(highWatermark - startOffset + 1)
-      offsets[number] = offset
-      lanes.set(`${topic.name}/${number}`, offset)
-    }
+    const { lanes, to } = this.#target(life, seat.role, random)
     this.#witness.count('seek')
-    this.#witness.note(`seek ${seat.role.name} ${JSON.stringify(offsets)}`)
+    this.#witness.note(`seek ${seat.role.name} ${JSON.stringify(to)}`)
     seat.seen.seeking(lanes)
     this.#stage.forget(seat, (lane) => lanes.has(lane))
     seat.seeks += 1
     const mine = seat.seeks
     this.#stage
       .subscription(life, seat.role)
-      .seek({ offsets })
+      .seek(to)
       .then(
         () => {
           // A later seek may be answered before an earlier one; it is the last one that holds.
@@ -100,28 +93,26 @@ export class Administration {
       )
   }
 
+  /** Somewhere in some partitions; in a pattern's topics the only place that all have is the beginning. */
+  #target(life: Life, role: Role, random: SimRandom): { lanes: Map<string, number>; to: Position } {
+    const lanes = new Map<string, number>()
+    const offsets: Record<string, number> = {}
+    for (const { name, partitions } of this.#stage.topics(life).filter((topic) => covers(role, topic.name))) {
+      for (const { number, startOffset, highWatermark } of partitions) {
+        if (!role.isPattern && !random.chance(0.7)) continue
+        offsets[number] = role.isPattern ? startOffset : startOffset + random.integer(highWatermark - startOffset + 1)
+        lanes.set(`${name}/${number}`, offsets[number])
+      }
+    }
+    return { lanes, to: role.isPattern ? 'earliest' : { offsets } }
+  }
+
   /** Asks for some of the dead letters of a subscription. */
   redrive(life: Life, random: SimRandom): void {
     const dead = [...this.#stage.seats.values()].filter(({ role }) => role.deadLetter)
     if (dead.length === 0) return
     const seat = random.pick(dead)
     void this.moveBack(life, seat, 1 + random.integer(10))
-  }
-
-  /** Decides that parked keys go on without the message that failed: it becomes a dead letter. */
-  async skipParked(life: Life): Promise<void> {
-    for (const { role } of [...this.#stage.seats.values()].filter(({ role: { parks } }) => parks)) {
-      try {
-        const { parking } = this.#stage.subscription(life, role)
-        for (const { key, topic, partition } of (await parking.list(3)).parked) {
-          this.#witness.note(`skip ${role.name} ${key}`)
-          await parking.act(key, topic === undefined ? { partition } : { topic, partition }, { action: 'skip' })
-          this.#witness.count('parked key skipped')
-        }
-      } catch {
-        this.#witness.count('skip refused')
-      }
-    }
   }
 
   /** Answers how many letters were moved; never when the life ends before. */
@@ -152,8 +143,9 @@ export class Administration {
       }
     }
     for (const { role, seen } of this.#stage.seats.values()) {
-      for (const { partition, ackedThrough } of this.#stage.subscription(life, role).state().cursors)
-        seen.floor(role.topic, partition, ackedThrough)
+      for (const { topic = role.topic, partition, ackedThrough } of this.#stage.subscription(life, role).state()
+        .cursors)
+        if (this.#witness.topic(topic).isLive) seen.floor(topic, partition, ackedThrough)
     }
   }
 }

@@ -6,6 +6,9 @@ import type { SimRandom } from '../support/sim-random.ts'
 import type { Published } from './topic-witness.ts'
 
 export const TOPIC = 'orders.main'
+/** It is there where somebody follows the pattern. */
+export const SIDE_TOPIC = 'orders.side'
+const PATTERN = 'orders.*'
 export const ACK_DEADLINE_MS = 400
 
 /** One subscription of the cast: its settings, and what they promise. */
@@ -15,6 +18,10 @@ export interface Role {
   patch: Readonly<Record<string, unknown>>
   /** What comes in order: a partition, a key, or nothing. */
   order: 'none' | 'partition' | 'key'
+  /** One consumer has it all: of a key several messages may lie beside each other with it and with pulls. */
+  isSingle?: true
+  /** Its topic is a pattern of both topics. */
+  isPattern?: true
   /** Consumers come and go all the time. */
   churns: boolean
   /** When a message is given up on, and where its dead letter goes. */
@@ -75,8 +82,31 @@ const DEAD_KINDS: readonly Kind[] = [
   dead('shared-dead', 'none', { type: 'shared' }, 3, null),
   dead('exclusive-dead', 'partition', { type: 'exclusive' }, 2, LETTERS),
   dead('keyed-dead', 'key', { type: 'key_shared' }, 2, LETTERS),
-  { ...dead('keyed-parked', 'key', { type: 'key_shared' }, 2, LETTERS, 'park'), parks: true },
+  { ...dead('keyed-parked', 'key', { type: 'key_shared' }, 2, LETTERS, { mode: 'park' }), parks: true },
+  {
+    ...dead('exclusive-parked', 'key', { type: 'exclusive' }, 2, LETTERS, { mode: 'park', maxParked: 1 }),
+    parks: true,
+    isSingle: true,
+  },
 ]
+
+const PATTERN_KINDS: readonly Kind[] = [
+  { name: 'pattern', topic: PATTERN, isPattern: true, weight: 2, order: 'none', churns: false },
+  {
+    name: 'pattern-keyed',
+    topic: PATTERN,
+    isPattern: true,
+    weight: 2,
+    order: 'key',
+    churns: true,
+    patch: { type: 'key_shared' },
+  },
+]
+
+/** Whether what is published to the topic comes to the subscription. */
+export function covers({ topic, isPattern }: Role, name: string): boolean {
+  return isPattern ? name === TOPIC || name === SIDE_TOPIC : name === topic
+}
 
 function dead(
   name: string,
@@ -84,7 +114,7 @@ function dead(
   patch: Record<string, unknown>,
   maxDeliveries: number,
   topic: string | null,
-  mode: 'topic' | 'park' = 'topic',
+  more: Record<string, unknown> = {},
 ): Kind {
   const deadLetter = { topic: topic ?? `${TOPIC}.${name}.dlq`, maxDeliveries }
   const churns = order === 'key'
@@ -95,7 +125,7 @@ function dead(
     order,
     churns,
     deadLetter,
-    patch: { ...patch, deadLetter: { mode, topic, maxDeliveries } },
+    patch: { ...patch, deadLetter: { ...more, topic, maxDeliveries } },
   }
 }
 
@@ -109,7 +139,7 @@ const COMMON = {
 
 /** Draws three to five kinds, each at most once. */
 export function castOf(random: SimRandom): Role[] {
-  const left = [...KINDS, ...FILTER_KINDS, ...DEAD_KINDS]
+  const left = [...KINDS, ...FILTER_KINDS, ...DEAD_KINDS, ...PATTERN_KINDS]
   const cast: Role[] = []
   const count = 3 + random.integer(3)
   while (cast.length < count && left.length > 0) {

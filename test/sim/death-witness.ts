@@ -4,7 +4,6 @@
  */
 import type { Role } from './cast.ts'
 import { type Place, placeOf } from './sighting.ts'
-import type { Published } from './topic-witness.ts'
 import type { Witness } from './witness.ts'
 
 export class DeathWitness {
@@ -88,8 +87,13 @@ export class DeathWitness {
     return this.#places.has(place) && (this.#underWay > 0 || this.#movedAt >= seenAt)
   }
 
+  /** Whether a redrive may bring it, also to where it was passed over in a seek. */
+  mayComeBack(place: string): boolean {
+    return this.redrives > 0 && this.#places.has(place)
+  }
+
   /** Whether the message's letter is where it must be before the message is acknowledged. */
-  isBuried({ value }: Published): boolean {
+  isBuried(value: string): boolean {
     const { deadLetter } = this.#role
     return deadLetter !== undefined && this.#witness.holds(deadLetter.topic, value)
   }

@@ -61,7 +61,7 @@ export class OrderWitness {
    * without an answer, an earlier one comes after them. Within a key the pull has them all.
    */
   get #isBesidePulls(): boolean {
-    return this.hasPulls && this.#role.order !== 'key'
+    return this.hasPulls && (this.#role.order !== 'key' || this.#role.isSingle === true)
   }
 
   /** What is new comes in the order of offsets. */
@@ -74,7 +74,7 @@ export class OrderWitness {
 
   #checkBeside(other: Sighting, { offset, holder, since }: Arrival, label: string): void {
     const isElsewhere = other.holder !== null && other.holder !== holder && other.heldUntil > this.#witness.now
-    if (this.#role.order === 'key' && isElsewhere)
+    if (this.#role.order === 'key' && !this.#role.isSingle && isElsewhere)
       throw this.#witness.violated('D-KEY', `${placeOf(other)} of its key is with ${other.holder}: ${label}`)
     if (other.offset >= offset || other.moment > since.moment) return
     const hasFailed = other.hasFailed || other.overAt + NOTICED_MS < since.now

@@ -10,10 +10,11 @@ import type { Topic } from '../../src/partition/topic.ts'
 import { settle } from '../support/settle.ts'
 import { SimRandom } from '../support/sim-random.ts'
 import { Administration } from './administration.ts'
-import { castOf, retentionOf, TOPIC } from './cast.ts'
+import { castOf, retentionOf, SIDE_TOPIC, TOPIC } from './cast.ts'
 import { compare, isOnStableStorage } from './comparison.ts'
 import { judgeLetters } from './letters.ts'
 import { type Life, Machine } from './machine.ts'
+import { ParkingDesk } from './parking-desk.ts'
 import { Publisher } from './publisher.ts'
 import { Stage } from './stage.ts'
 import type { Published } from './topic-witness.ts'
@@ -44,7 +45,7 @@ const ACTIONS = {
   seek: 1,
   look: 1,
   redrive: 0.5,
-  skip: 0.5,
+  park: 0.5,
   cancel: 0.5,
 }
 const ACTION_LIST = Object.entries(ACTIONS).flatMap(([action, times]) =>
@@ -61,6 +62,7 @@ export class Scenario {
   readonly #witness: Witness
   readonly #stage: Stage
   readonly #administration: Administration
+  readonly #desk: ParkingDesk
   readonly #publisher: Publisher
   readonly #hash = createHash('sha256')
   readonly #onLine: ((line: string) => void) | undefined
@@ -102,13 +104,19 @@ export class Scenario {
       deduplicationWindowMs: 10_000_000,
       durability: this.#isBuffered ? 'buffered' : 'fsync',
     }
+    const cast = castOf(this.#random.split('cast'))
+    const isDoomed = false
+    const scenes = [{ name: TOPIC, settings, retention, partitions, exists: false, isDoomed }]
+    if (cast.some(({ isPattern }) => isPattern))
+      scenes.push({ name: SIDE_TOPIC, settings, retention, partitions: 1, exists: false, isDoomed })
     this.#stage = new Stage({
-      scenes: [{ name: TOPIC, settings, retention, partitions, exists: false, isDoomed: false }],
-      cast: castOf(this.#random.split('cast')),
+      scenes,
+      cast,
       machine: this.#machine,
       witness: this.#witness,
       random: this.#random.split('clients'),
     })
+    this.#desk = new ParkingDesk(this.#stage, this.#witness, this.#random.split('parking'))
     this.#administration = new Administration({
       stage: this.#stage,
       machine: this.#machine,
@@ -180,6 +188,7 @@ export class Scenario {
     this.#note(`crash ${kind}`)
     this.#witness.count(`crash ${kind}`)
     this.#stage.crashed(kind)
+    this.#desk.crashed()
     await this.#machine.crash(kind)
   }
 
@@ -218,7 +227,7 @@ export class Scenario {
     else if (action === 'retry') this.#publisher.retry(random.pick(topics), life)
     else if (action === 'look') this.#administration.look(life)
     else if (action === 'cancel') this.#publisher.cancel(random.pick(topics), life)
-    else if (action === 'skip') void this.#administration.skipParked(life)
+    else if (action === 'park') this.#desk.attend(life)
     else if (action === 'redrive') this.#administration.redrive(life, random)
     else if (action === 'seek') this.#administration.seek(life, random)
     else this.#stage.act(life, random, action === 'arrival')
@@ -298,7 +307,7 @@ export class Scenario {
     for (let step = 0; step < DRAIN_STEPS; step++) {
       if (this.#stage.isDrained(life)) return
       this.#stage.finish()
-      if (step % 50 === 0) void this.#administration.skipParked(life)
+      if (step % 50 === 0) this.#desk.attend(life)
       await this.#idle()
       this.#check()
     }

@@ -7,7 +7,7 @@ import { TidingsError } from '@tidings/sdk/protocol'
 import type { Topic } from '../../src/partition/topic.ts'
 import type { Subscription } from '../../src/subscription/subscription.ts'
 import type { SimRandom } from '../support/sim-random.ts'
-import { RETENTION, type Retention, type Role } from './cast.ts'
+import { covers, RETENTION, type Retention, type Role } from './cast.ts'
 import { Consumer } from './consumer.ts'
 import type { DeathWitness } from './death-witness.ts'
 import { Grip } from './grip.ts'
@@ -74,8 +74,11 @@ export class Stage {
   /** Makes what is missing, unless an earlier life already did. */
   async prepare(life: Life): Promise<void> {
     await this.#machine.whileStepping(life, async () => {
-      for (const scene of this.scenes) if (!scene.exists) await this.#make(life, scene)
+      const [first, ...later] = this.scenes
+      if (!first!.exists) await this.#make(life, first!)
       for (const role of this.cast) if (!this.seats.has(role.name)) await this.#seat(life, role)
+      // A pattern finds topics that come after it.
+      for (const scene of later) if (!scene.exists) await this.#make(life, scene)
     })
   }
 
@@ -100,7 +103,7 @@ export class Stage {
     this.doomed.delete(name)
     await life.host.putSubscription(topic, name, patch)
     const seen = new SubscriptionWitness(this.#witness, role)
-    for (const { name: own, partitions } of this.topics(life))
+    for (const { name: own, partitions } of this.topics(life).filter((one) => covers(role, one.name)))
       for (const { number, startOffset } of partitions) seen.starts(own, number, startOffset)
     const earlier = this.#retired.get(name)
     if (earlier) seen.deaths.inherit(earlier)
@@ -130,7 +133,7 @@ export class Stage {
 
   /** The subscriptions that get what is published to the topic. */
   seatsOf(topic: string): Seat[] {
-    return [...this.seats.values()].filter(({ role }) => role.topic === topic)
+    return [...this.seats.values()].filter(({ role }) => covers(role, topic))
   }
 
   subscription(life: Life, { topic, name }: Role): Subscription {

@@ -6,7 +6,9 @@
 import type { Role } from './cast.ts'
 import { DeathWitness } from './death-witness.ts'
 import { OrderWitness } from './order-witness.ts'
+import { ParkingWitness } from './parking-witness.ts'
 import { type Arrival, laneOf, type Place, placeOf, type Sighting } from './sighting.ts'
+import type { Published } from './topic-witness.ts'
 import type { Witness } from './witness.ts'
 
 const NEVER = Number.POSITIVE_INFINITY
@@ -14,6 +16,7 @@ const NEVER = Number.POSITIVE_INFINITY
 export class SubscriptionWitness {
   readonly role: Role
   readonly deaths: DeathWitness
+  readonly parking: ParkingWitness
   readonly #witness: Witness
   readonly #order: OrderWitness
   /** First offset owed to it, by lane: where it was last sought to. */
@@ -32,6 +35,11 @@ export class SubscriptionWitness {
     this.#witness = witness
     this.role = role
     this.deaths = new DeathWitness(witness, role)
+    this.parking = new ParkingWitness(witness, role.name, {
+      sightingOf: (place) => this.#seen.get(place),
+      acked: (place) => this.acked(place),
+      confirmed: (place) => this.confirmed(place),
+    })
     this.#order = new OrderWitness(witness, role, (sighting) => this.#mayBeGone(sighting))
   }
 
@@ -49,7 +57,10 @@ export class SubscriptionWitness {
     const label = `${name} ${place} (${value.slice(0, 12)}, attempt ${attempt}) to ${holder} at ${this.#witness.now}`
     this.#witness.note(`deliver ${label}`)
     const scene = this.#witness.topic(topic)
-    const published = scene.saw(`${partition}:${offset}`, value, `a delivery to ${name}`)
+    const original = scene.at(`${partition}:${offset}`)
+    const isReplaced = this.parking.isReplacement(place, value, label)
+    const published =
+      isReplaced && original ? original : scene.saw(`${partition}:${offset}`, value, `a delivery to ${name}`)
     scene.storedAt(published, arrival.timestamp)
     const addressee = scene.addresseeOf(`${partition}:${offset}`)
     if (addressee !== undefined && addressee !== name)
@@ -59,7 +70,8 @@ export class SubscriptionWitness {
     if (before) this.#checkAgain(before, arrival, label)
     if (attempt > (this.role.deadLetter?.maxDeliveries ?? attempt))
       throw this.#witness.violated('D-DEAD', `delivered once too often: ${label}`)
-    this.#order.arrived(arrival, published, before === undefined, label)
+    const isNew = before === undefined && !this.deaths.mayComeBack(place)
+    this.#order.arrived(arrival, published, isNew, label)
     this.#witness.count(`${this.role.order === 'key' ? 'keyed ' : ''}${attempt === 1 ? 'delivered' : 'redelivered'}`)
     this.deaths.delivered(arrival, attempt)
     if (before) this.#order.close(before)
@@ -93,7 +105,14 @@ export class SubscriptionWitness {
   /** Whether the broker may have settled it without a word from a consumer. */
   #mayBeGone({ topic, partition, offset, published }: Sighting): boolean {
     if (published.expires || offset < this.#witness.startOf(topic, partition)) return true
-    return this.#witness.topic(topic).isSuperseded(`${partition}:${offset}`) || this.deaths.isBuried(published)
+    return (
+      this.#witness.topic(topic).isSuperseded(`${partition}:${offset}`) ||
+      this.#isBuried(published, `${topic}/${partition}:${offset}`)
+    )
+  }
+
+  #isBuried({ value }: Published, place: string): boolean {
+    return [value, ...this.parking.valuesOf(place)].some((one) => this.deaths.isBuried(one))
   }
 
   // --- what its clients say ---
@@ -230,6 +249,7 @@ export class SubscriptionWitness {
     }
     for (const lane of this.#floors.keys()) if (lane.startsWith(`${topic}/`)) this.#floors.delete(lane)
     this.deaths.forgetTopic(topic)
+    this.parking.forgetTopic(topic)
   }
 
   floor(topic: string, partition: number, ackedThrough: number): void {
@@ -279,8 +299,10 @@ export class SubscriptionWitness {
     if (scene.isSuperseded(`${partition}:${offset}`)) return null
     const addressee = scene.addresseeOf(`${partition}:${offset}`)
     if (addressee !== undefined && addressee !== this.role.name) return null
-    if (!this.deaths.isOver && this.deaths.isBuried(published)) return null
     const name = placeOf(place)
+    if (!this.deaths.isOver && this.#isBuried(published, name)) return null
+    // A replaced message's letter comes back as a copy.
+    if (this.parking.valuesOf(name).some((value) => this.deaths.isBuried(value))) return null
     const known = [this.#seen.get(name), this.#seenBefore.get(name)].filter((seen) => seen !== undefined)
     if (known.length === 0) return `${this.role.name} never got ${name}`
     return known.every(({ ack }) => ack === 'none') ? `no consumer of ${this.role.name} acknowledged ${name}` : null
@@ -297,6 +319,7 @@ export class SubscriptionWitness {
 
   #forgetLane(lane: string, kept: Map<string, Sighting>): void {
     this.#floors.delete(lane)
+    this.parking.forget(lane)
     this.#order.forgetNewest(lane)
     for (const [place, seen] of this.#seen) {
       if (laneOf(seen) !== lane) continue
