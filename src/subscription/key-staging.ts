@@ -24,6 +24,8 @@ export class KeyStaging implements Staging {
   /** Who can take more, in this pass. */
   #open: Set<Receiver> = new Set()
   #looks = 0
+  /** In order: what waits at `next`. It is not read again only to see that it still does. */
+  #waiting: { offset: number; key: string | null } | null = null
 
   constructor(lane: StagingLane, ledger: KeyLedger) {
     this.#lane = lane
@@ -64,6 +66,7 @@ export class KeyStaging implements Staging {
       const receiver = this.#receiverOf(group)
       if (!receiver) return
       const { from } = message
+      if (message.attempts === 0 && this.#lane.host.screen.isHeld) return
       const batch = this.#lane.shelf.batchAt(from)
       if (!batch) return
       const replacement = this.#ledger.replacementOf(from)
@@ -76,11 +79,14 @@ export class KeyStaging implements Staging {
   }
 
   #lookAhead(limit: number): void {
-    const { shelf, partition, cursor } = this.#lane
+    const { shelf, partition, cursor, host } = this.#lane
     const ledger = this.#ledger
     const { ordered } = ledger.policy
     while (this.#open.size > 0 && ledger.next < partition.highWatermark && ledger.unsettled < limit) {
       const offset = ledger.next
+      if (this.#waiting?.offset === offset && this.#waits(this.#waiting.key)) return
+      this.#waiting = null
+      if (host.screen.isHeld) return
       const batch = shelf.batchAt(offset)
       if (!batch || this.#isTired()) return
       if (!batch.has(offset)) {
@@ -89,7 +95,10 @@ export class KeyStaging implements Staging {
       }
       const { key, slot } = keyAt(batch, offset)
       // In order nothing goes past what has to wait, unless it waits for a parked key.
-      if (ordered && this.#waits(key)) return
+      if (ordered && this.#waits(key)) {
+        this.#waiting = { offset, key }
+        return
+      }
       const fate = this.#screen(batch, offset, 1)
       if (fate === 'stop') return
       if (fate === 'passed') continue

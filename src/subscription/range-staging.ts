@@ -26,6 +26,8 @@ export class RangeStaging implements Staging {
       const offer = ledger.available(partition.highWatermark, Math.max(0, limit - ledger.unsettled))
       if (!offer) return
       const { from, to, attempt } = offer
+      // What is not read is not read again and again.
+      if (attempt === 1 && host.screen.isHeld) return
       const receiver = dispatch.choose(settings.type, settings.dispatch, receivers, to - from)
       if (!receiver || !this.#stage(receiver, from, from + dispatch.count, attempt)) return
     }

@@ -63,6 +63,11 @@ export class Screen {
     this.#host = host
   }
 
+  /** Nothing is delivered for the first time, until the filter is changed. */
+  get isHeld(): boolean {
+    return this.#isBroken
+  }
+
   /** What it refused was used up for this pass; nothing more may be asked. */
   get isExhausted(): boolean {
     return this.#left <= 0

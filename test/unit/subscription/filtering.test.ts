@@ -150,6 +150,12 @@ describe('a filtered subscription', () => {
     expect(logged).toEqual(['the filter is not understood any more'])
     expect(consumer.take()).toEqual([])
     expect(state(rig)).toMatchObject({ backlog: 3, cursors: [{ ackedThrough: 0 }] })
+    // What lies on the disk alone is not read for it, let alone again and again.
+    const { loads } = rig.partition
+    rig.partition.isCold = true
+    rig.subscription.update({ ...rig.subscription.settings })
+    await rig.rest()
+    expect(loads).toEqual([])
     rig.subscription.update({ ...rig.subscription.settings, filter: 'value.n > 0' })
     await rig.rest()
     expect(consumer.take()).toEqual(messages(0, 1, 3))

@@ -2,7 +2,9 @@ import { DEAD_LETTER_DEFAULTS, TidingsError } from '@tidings/sdk/protocol'
 import { describe, expect, it } from 'vitest'
 import type { Attachment, ParkedKey } from '../../../src/subscription/subscription.ts'
 import { FakeConsumer, messages } from '../../support/fake-consumer.ts'
+import type { MemoryPartition } from '../../support/memory-partition.ts'
 import { MemoryTopic } from '../../support/memory-topic.ts'
+import { settle } from '../../support/settle.ts'
 import { ids, SubscriptionRig } from '../../support/subscription-rig.ts'
 
 const deadLetter = { ...DEAD_LETTER_DEFAULTS, mode: 'park' as const, topic: 'dlq', maxDeliveries: 2 }
@@ -261,5 +263,35 @@ describe('parked messages', () => {
       code: 'message_too_large',
     })
     expect(await parkedOf(rig)).toMatchObject([{ key: 'k8' }, { key: 'k9' }])
+  })
+})
+
+describe('a subscription that is exclusive and parks keys', () => {
+  it('reads what waits behind failed messages once, not all the time', async () => {
+    const { rig, consumer, attachment } = await seat(
+      await SubscriptionRig.open(
+        { type: 'exclusive', deadLetter, backoff: { minMs: 1000, maxMs: 1000 } },
+        { partitions: 2 },
+      ),
+    )
+    for (const partition of rig.partitions) partition.publish(1, { keys: ['x'] })
+    await rig.rest()
+    attachment.nack([...ids(0, 0), ...ids(1, 0)])
+    // The end of either read wakes the whole subscription.
+    const [quick, slow] = rig.partitions as [MemoryPartition, MemoryPartition]
+    slow.load = async (offset) => {
+      for (let turn = 0; turn < 3; turn++) await settle()
+      return quick.load.call(slow, offset)
+    }
+    for (const partition of rig.partitions) {
+      partition.isCold = true
+      partition.publish(3, { keys: ['y'] })
+    }
+    for (let turn = 0; turn < 10; turn++) await rig.rest()
+    expect(rig.partitions.map(({ loads }) => loads)).toEqual([[1], [1]])
+    await rig.pass(1000)
+    attachment.ack([...ids(0, 0), ...ids(1, 0)])
+    await rig.rest()
+    expect(consumer.take().filter((text) => text.startsWith('0:'))).toEqual(['0:0 #1', '0:0 #2', ...messages(0, 1, 4)])
   })
 })
