@@ -129,7 +129,6 @@ class CompiledSchema implements TopicSchema {
       strictNumbers: true,
       inlineRefs: false,
       ownProperties: true,
-      addUsedSchema: false,
       logger: false,
       // Only asked for when code is written out as a file, which never happens.
       code: { regExp: Object.assign(engine, { code: 'new RegExp' }) as never, optimize: false },

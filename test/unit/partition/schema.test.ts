@@ -100,6 +100,21 @@ describe('a value on a topic with a schema', () => {
     expect(check(draft2020, ['a', 1])).not.toBeNull()
   })
 
+  it.each(['https://json-schema.org/draft/2020-12/schema', 'http://json-schema.org/draft-07/schema#'])(
+    'may be a tree whose branches are like the whole (%s)',
+    ($schema) => {
+      const tree = {
+        $schema,
+        type: 'object',
+        required: ['n'],
+        properties: { n: { type: 'number' }, next: { $ref: '#' } },
+      }
+      expect(check(tree, { n: 1, next: { n: 2, next: { n: 3 } } })).toBeNull()
+      expect(check(tree, { n: 1, next: { n: 2, next: {} } })).toContain('/next/next')
+      expect(check({ ...tree, $id: 'https://example.org/tree' }, { n: 1, next: {} })).toContain('/next')
+    },
+  )
+
   it('tells two patterns of one schema apart', () => {
     const schema = {
       properties: { a: { pattern: '^a$' }, b: { pattern: '^b$' } },
@@ -121,6 +136,7 @@ describe('a schema', () => {
   it.each([
     ['branches that double', { $defs: bomb, $ref: '#/$defs/d40' }, 1],
     ['a reference to itself', { $defs: { a: { anyOf: [{ $ref: '#/$defs/a' }] } }, $ref: '#/$defs/a' }, 1],
+    ['a reference to the whole', { $ref: '#' }, 1],
     ['a pattern against a long text', { pattern: '^(a|aa|aaa|[a-z]+)+$' }, `${'a'.repeat(2_000_000)}!`],
     [
       'a format against many texts',
