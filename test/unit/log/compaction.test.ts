@@ -102,6 +102,24 @@ describe('a compacted log', () => {
     }
   }, 60_000)
 
+  it('is found whole after a crash anywhere in a round, also with a checkpoint from before its segment was sealed', async () => {
+    const messages = Array.from({ length: 8 }, () => ({ key: 'a', value: 'v'.repeat(300), idempotent: false }))
+    let isOver = false
+    for (let operations = 1; !isOver; operations += 1) {
+      const story = new Story(operations)
+      await story.create()
+      await story.publish(messages)
+      await story.drive(story.log.checkpoint())
+      await story.roll()
+      story.now += WINDOW_MS
+      isOver = (await story.compact({ operations })) !== null
+      story.disk.crash('power', 'all')
+      await story.open()
+      const { findings } = (await story.drive(verifyLog(story.disk.mount(), 'log', TAG)))!
+      expect(findings).toEqual([])
+    }
+  }, 60_000)
+
   async function storyOf(messages: readonly Partial<Message>[], seed = 1): Promise<Story> {
     const story = new Story(seed)
     await story.create()
