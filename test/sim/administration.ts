@@ -87,7 +87,9 @@ export class Administration {
       .then(
         () => {
           // A later seek may be answered before an earlier one; it is the last one that holds.
-          if (life.state !== 'over' && seat.seeks === mine) seat.seen.sought(lanes)
+          if (life.state === 'over' || seat.seeks !== mine) return
+          seat.seen.sought(lanes)
+          this.#witness.answered()
         },
         () => this.#witness.count('seek refused'),
       )
@@ -123,6 +125,7 @@ export class Administration {
       const { moved } = await this.#stage.subscription(life, role).redrive({ max, dryRun: false, filter: null })
       if (life.state !== 'over') seen.deaths.redrove(false)
       this.#witness.count('redriven', moved)
+      if (moved > 0) this.#witness.answered()
       this.#witness.note(`redriven ${role.name} ${moved}`)
       return moved
     } catch {

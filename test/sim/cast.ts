@@ -137,17 +137,19 @@ const COMMON = {
   maxUnacked: 40,
 }
 
-/** Draws three to five kinds, each at most once. */
-export function castOf(random: SimRandom): Role[] {
+/** Draws three to five kinds, each at most once; those that are wanted are among them. */
+export function castOf(random: SimRandom, wanted: readonly string[] = []): Role[] {
   const left = [...KINDS, ...FILTER_KINDS, ...DEAD_KINDS, ...PATTERN_KINDS]
   const cast: Role[] = []
   const count = 3 + random.integer(3)
   while (cast.length < count && left.length > 0) {
     let at = random.integer(left.reduce((sum, { weight }) => sum + weight, 0))
-    const index = left.findIndex(({ weight }) => {
+    const due = left.findIndex(({ name }) => name === wanted[cast.length])
+    const drawn = left.findIndex(({ weight }) => {
       at -= weight
       return at < 0
     })
+    const index = due === -1 ? drawn : due
     const [{ weight: _, ...kind }] = left.splice(index, 1) as [Kind]
     cast.push({ ...kind, patch: { ...COMMON, ...kind.patch } })
   }

@@ -68,11 +68,16 @@ export class DeathWitness {
     this.#underWay = 0
   }
 
-  /** Answers what may come back, and whether also after a confirmed acknowledgement. */
-  redriving(): { places: ReadonlySet<string>; isDoubtful: (place: string) => boolean } {
+  /** Whether a letter of it may be there that it was acknowledged beside. */
+  isDoubtful(place: string): boolean {
+    return this.#isDoubtful || this.#doubtful.has(place)
+  }
+
+  /** Answers what may come back. */
+  redriving(): ReadonlySet<string> {
     this.redrives += 1
     this.#underWay += 1
-    return { places: this.#places, isDoubtful: (place) => this.#isDoubtful || this.#doubtful.has(place) }
+    return this.#places
   }
 
   /** Where it was refused, some letters may have been moved and not be known to be. */

@@ -38,8 +38,7 @@ function judge({ subscription, topic, id, value }: Letter, stage: Stage, witness
   if (!seen || !scene.of(value)) return false
   const label = `a dead letter of ${subscription}: ${topic}/${id} ${value.slice(0, 12)}`
   const original = scene.at(id)
-  const isReplaced = seen.parking.valuesOf(`${topic}/${id}`).includes(value)
-  if (original && original.value !== value && !isReplaced)
+  if (original && original.value !== value && !scene.of(value)?.isReplacement)
     throw witness.violated('D-DEAD', `there stands ${original.value}: ${label}`)
   if (!seen.mayBeBuried(`${topic}/${id}`)) throw witness.violated('D-DEAD', `was not given up on: ${label}`)
   return true

@@ -62,6 +62,7 @@ export class ParkingDesk {
     const done = await parking.act(key, where, doing)
     if (life.state === 'over' || seen.seeks !== seeks) return
     this.#witness.count(`parked key ${doing.action}`)
+    this.#witness.answered()
     if (done.offset === offset) seen.parking.decided(place, doing.action, value)
   }
 
@@ -71,8 +72,8 @@ export class ParkingDesk {
     const text = `r${this.#replacements++}.replaced`
     // It may come back as a dead letter's copy, and is no phantom then.
     const scene = this.#witness.topic(topic)
-    scene.attempt({ value: text, key, color: 'blue', idempotencyKey: null, expires: false, deliverAt: null }).outcome =
-      'unknown'
+    const what = { value: text, key, color: 'blue', idempotencyKey: null, expires: false, deliverAt: null }
+    scene.attempt({ ...what, isReplacement: true }).outcome = 'unknown'
     return {
       action,
       value: Buffer.from(text, 'latin1'),

@@ -52,6 +52,12 @@ export class ParkingWitness {
     if (value !== null && replacement?.values.at(-1) === value) replacement.sure = value
   }
 
+  /** A letter of it may come back, with the value that it had then. */
+  forgetPlace(place: string): void {
+    const replacement = this.#replacements.get(place)
+    if (replacement) replacement.sure = null
+  }
+
   /** The subscription moved: either value may come. */
   forget(lane: string): void {
     for (const [place, replacement] of this.#replacements) if (place.startsWith(`${lane}:`)) replacement.sure = null

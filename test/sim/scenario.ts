@@ -10,7 +10,7 @@ import type { Topic } from '../../src/partition/topic.ts'
 import { settle } from '../support/settle.ts'
 import { SimRandom } from '../support/sim-random.ts'
 import { Administration } from './administration.ts'
-import { castOf, retentionOf, SIDE_TOPIC, TOPIC } from './cast.ts'
+import { castOf, type Retention, retentionOf, SIDE_TOPIC, TOPIC } from './cast.ts'
 import { compare, isOnStableStorage } from './comparison.ts'
 import { judgeLetters } from './letters.ts'
 import { type Life, Machine } from './machine.ts'
@@ -27,6 +27,18 @@ export interface ScenarioOptions {
   onLine?: (line: string) => void
   /** A deliberate bug between the broker and its disk. */
   wrapDisk?: (disk: Disk) => Disk
+  theme?: Theme
+}
+
+/** What a run is to be about; the rest is left to chance. */
+export interface Theme {
+  /** Kinds of subscriptions that take part. */
+  roles?: readonly string[]
+  retention?: Retention
+  /** Chance of a message to be scheduled. */
+  schedules?: number
+  /** Crashes of both kinds happen, with this chance at every step. */
+  crashes?: number
 }
 
 export interface ScenarioOutcome {
@@ -46,6 +58,7 @@ const ACTIONS = {
   look: 1,
   redrive: 0.5,
   park: 0.5,
+  wait: 0.5,
   cancel: 0.5,
 }
 const ACTION_LIST = Object.entries(ACTIONS).flatMap(([action, times]) =>
@@ -55,6 +68,10 @@ const ACTION_LIST = Object.entries(ACTIONS).flatMap(([action, times]) =>
 const DRAIN_STEPS = 40_000
 /** Longer than maintenance takes to come round twice. */
 const REST_MS = 11_000
+const WAIT_MS = 6000
+/** Chance that the process ends, or the power goes, right after an answer that must last. */
+const CRASH_AFTER_ANSWER = 0.2
+const WAIT_STEPS = 300
 
 export class Scenario {
   readonly #random: SimRandom
@@ -68,10 +85,11 @@ export class Scenario {
   readonly #onLine: ((line: string) => void) | undefined
   readonly #steps: number
   readonly #faults: readonly string[]
+  readonly #crashes: number
   readonly #isBuffered: boolean
   #wallMs = 0
 
-  constructor({ seed, steps = 350, onLine, wrapDisk }: ScenarioOptions) {
+  constructor({ seed, steps = 300, onLine, wrapDisk, theme = {} }: ScenarioOptions) {
     this.#random = new SimRandom(seed)
     this.#onLine = onLine
     this.#steps = steps
@@ -81,14 +99,17 @@ export class Scenario {
     const drawn = random.chance(0.25) ? [] : FAULTS.filter(() => random.chance(0.5))
     // What is only buffered may be gone after a power cut, so that nothing would be left to hold it to.
     this.#faults = this.#isBuffered ? drawn.filter((fault) => fault !== 'crash power') : drawn
+    if (theme.crashes !== undefined && !this.#isBuffered) this.#faults = ['crash process', 'crash power']
+    this.#crashes = theme.crashes ?? 0.012
     const partitions = 1 + random.integer(2)
-    const retention = retentionOf(random)
+    const drawnRetention = retentionOf(random)
+    const retention = theme.retention ?? drawnRetention
     // Segments must fill for something to be removed.
     const habits = {
       bytes: retention === 'everything stays' ? 120 : 700,
       // What can be repeated cannot be compacted.
       repeats: retention === 'compacted' && random.chance(0.7) ? 0 : 0.5,
-      schedules: random.chance(0.4) ? 0.2 : 0,
+      schedules: theme.schedules ?? (random.chance(0.4) ? 0.2 : 0),
     }
     const journal = (line: string): void => this.#note(line)
     this.#machine = new Machine({ random: this.#random.split('machine'), journal, ...(wrapDisk ? { wrapDisk } : {}) })
@@ -104,7 +125,7 @@ export class Scenario {
       deduplicationWindowMs: 10_000_000,
       durability: this.#isBuffered ? 'buffered' : 'fsync',
     }
-    const cast = castOf(this.#random.split('cast'))
+    const cast = castOf(this.#random.split('cast'), theme.roles)
     const isDoomed = false
     const scenes = [{ name: TOPIC, settings, retention, partitions, exists: false, isDoomed }]
     if (cast.some(({ isPattern }) => isPattern))
@@ -152,7 +173,8 @@ export class Scenario {
       return settle()
     }
     if (life.state === 'failed') return this.#end(life, random)
-    if (random.chance(0.012)) return this.#crash(random)
+    const chance = this.#witness.takeAnswered() ? CRASH_AFTER_ANSWER : this.#crashes
+    if (random.chance(chance)) return this.#crash(random)
     if (random.chance(0.012)) this.#fault(random)
     if (life.state === 'serving' && random.chance(0.35)) return this.#act(life, random)
     const moved = random.chance(0.75)
@@ -228,6 +250,7 @@ export class Scenario {
     else if (action === 'look') this.#administration.look(life)
     else if (action === 'cancel') this.#publisher.cancel(random.pick(topics), life)
     else if (action === 'park') this.#desk.attend(life)
+    else if (action === 'wait') await this.#wait(life, random)
     else if (action === 'redrive') this.#administration.redrive(life, random)
     else if (action === 'seek') this.#administration.seek(life, random)
     else this.#stage.act(life, random, action === 'arrival')
@@ -312,6 +335,15 @@ export class Scenario {
       this.#check()
     }
     throw this.#witness.violated('D-LIVE', `not drained: ${this.#stage.backlogs(life)}`)
+  }
+
+  /** Nobody does anything for so long that maintenance comes round, whoever is behind. */
+  async #wait(life: Life, random: SimRandom): Promise<void> {
+    if (!random.chance(0.2)) return
+    this.#witness.count('wait')
+    const until = this.#witness.now + WAIT_MS
+    for (let step = 0; step < WAIT_STEPS && life.state === 'serving' && this.#witness.now < until; step++)
+      await this.#idle()
   }
 
   /** Nobody does anything for a while, so that maintenance removes what may go. */

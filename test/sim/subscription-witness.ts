@@ -73,6 +73,7 @@ export class SubscriptionWitness {
     const isNew = before === undefined && !this.deaths.mayComeBack(place)
     this.#order.arrived(arrival, published, isNew, label)
     this.#witness.count(`${this.role.order === 'key' ? 'keyed ' : ''}${attempt === 1 ? 'delivered' : 'redelivered'}`)
+    if (this.role.isPattern) this.#witness.count('pattern delivered')
     this.deaths.delivered(arrival, attempt)
     if (before) this.#order.close(before)
     const seen: Sighting = {
@@ -91,9 +92,10 @@ export class SubscriptionWitness {
   }
 
   #checkAgain(before: Sighting, { attempt, holder }: Arrival, label: string): void {
-    if (before.ack === 'confirmed')
+    const isMoved = attempt === 1 && this.deaths.mayHaveMoved(placeOf(before), before.moment)
+    if (before.ack === 'confirmed' && !(isMoved && this.deaths.isDoubtful(placeOf(before))))
       throw this.#witness.violated('D-NORES', `delivered after its acknowledgement was confirmed: ${label}`)
-    if (attempt === 1 && this.deaths.mayHaveMoved(placeOf(before), before.moment)) return
+    if (isMoved) return
     const least = before.mayRepeat ? before.attempt : before.attempt + 1
     if (attempt < least) throw this.#witness.violated('D-ATT', `attempt ${attempt} after ${before.attempt}: ${label}`)
     if (before.isExact && !this.#hasPulls && attempt > least)
@@ -221,10 +223,11 @@ export class SubscriptionWitness {
 
   /** Dead letters may come back, as if they had never been delivered. */
   redriving(): void {
-    const { places, isDoubtful } = this.deaths.redriving()
+    const places = this.deaths.redriving()
+    for (const place of places) this.parking.forgetPlace(place)
     for (const place of new Set([...places, ...this.#copies()])) {
       const seen = this.#seen.get(place)
-      if (!seen || (seen.ack === 'confirmed' && !isDoubtful(place))) continue
+      if (!seen || (seen.ack === 'confirmed' && !this.deaths.isDoubtful(place))) continue
       Object.assign(seen, { attempt: Math.min(seen.attempt, 0), isExact: false, isRejected: false })
       if (seen.ack === 'confirmed') seen.ack = 'sent'
     }

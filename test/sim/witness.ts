@@ -40,6 +40,7 @@ export class Witness {
   /** The first violation: kept, since whoever calls a client may swallow what it throws. */
   violation: Violation | null = null
   #moment = 0
+  #isAnswered = false
 
   constructor(ports: WitnessPorts) {
     this.#ports = ports
@@ -82,6 +83,18 @@ export class Witness {
   note(line: string): void {
     this.#moment += 1
     this.#ports.note(line)
+  }
+
+  /** Something rare was answered that must outlast whatever comes now. */
+  answered(): void {
+    this.#isAnswered = true
+  }
+
+  /** Whether something was, since this was asked last. */
+  takeAnswered(): boolean {
+    const isAnswered = this.#isAnswered
+    this.#isAnswered = false
+    return isAnswered
   }
 
   violated(invariant: string, detail: string): Violation {

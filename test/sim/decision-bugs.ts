@@ -1,0 +1,166 @@
+/**
+ * Deliberate bugs of decisions and runners, each over one or two methods for the time of a hunt, with a theme in
+ * which they matter: a whole thousand runs would find them without it, forty runs should.
+ */
+
+import { PatternHost } from '../../src/cluster/pattern-host.ts'
+import { KeyTable } from '../../src/log/key-table.ts'
+import { LogPartition } from '../../src/partition/partition.ts'
+import { Scheduler } from '../../src/partition/scheduler.ts'
+import type { PublishOutcome } from '../../src/partition/topic.ts'
+import { HostedTopic } from '../../src/partition/topic.ts'
+import { AckLedger } from '../../src/subscription/ack-ledger.ts'
+import { Cursor } from '../../src/subscription/cursor.ts'
+import { KeyLedger } from '../../src/subscription/key-ledger.ts'
+import { KeyQueue } from '../../src/subscription/key-queue.ts'
+import { ReadyKeys } from '../../src/subscription/ready-keys.ts'
+import { type Repair, sabotage } from './sabotage.ts'
+import type { Theme } from './scenario.ts'
+
+export interface DecisionBug {
+  theme: Theme
+  breaks: () => Repair[]
+}
+
+const PLAIN: Theme = { roles: ['shared', 'exclusive', 'failover'] }
+const KEYED: Theme = { roles: ['keyed'] }
+const DEAD: Theme = { roles: ['shared-dead', 'keyed-dead', 'exclusive-dead'] }
+const PARKED: Theme = { roles: ['keyed-parked', 'exclusive-parked'] }
+const FILTERED: Theme = { roles: ['shared-blue', 'keyed-blue'] }
+const SCHEDULED: Theme = { schedules: 0.4 }
+
+/** The queue as if nothing waited in it and nothing had failed. */
+function asIfEmpty(queue: KeyQueue): KeyQueue {
+  return Object.create(queue, { waitingCount: { value: 0 }, failed: { value: [] } }) as KeyQueue
+}
+
+const isLetter = (headers: readonly (readonly [string, string])[]): boolean =>
+  headers.some(([name]) => name === 'tidings-original-topic')
+
+export const DECISION_BUGS: Record<string, DecisionBug> = {
+  'a release that counts': {
+    theme: {},
+    breaks: () => [
+      sabotage(AckLedger.prototype, 'release', (_, [holder, from, to], self) => self.nack(holder, from, to, 0, 0)),
+    ],
+  },
+  'a release by key that counts': {
+    theme: KEYED,
+    breaks: () => [
+      sabotage(KeyLedger.prototype, 'release', (_, [holder, from, to], self) => self.nack(holder, from, to, 0, 0)),
+    ],
+  },
+  'an acknowledgement that takes the next message along': {
+    theme: {},
+    breaks: () => [sabotage(AckLedger.prototype, 'ack', (real, [holder, from, to]) => real(holder, from, to + 1))],
+  },
+  'a delivery before its record': {
+    theme: { ...PLAIN, crashes: 0.03 },
+    breaks: () => [
+      sabotage(Cursor.prototype, 'stage', (real, [handOver, isRedelivery]) => {
+        handOver(true)
+        real(() => undefined, isRedelivery)
+      }),
+    ],
+  },
+  'a confirmation before its record': {
+    theme: { ...PLAIN, crashes: 0.03 },
+    breaks: () => [
+      sabotage(Cursor.prototype, 'confirm', (_, [confirm], cursor) => {
+        cursor.touch('lazy')
+        confirm(null)
+      }),
+    ],
+  },
+  'leases that outlive their consumer': {
+    theme: PLAIN,
+    breaks: () => [sabotage(AckLedger.prototype, 'detach', () => 0)],
+  },
+  'a key that forgets with whom it is when its owner changes': {
+    theme: KEYED,
+    breaks: () => [
+      sabotage(ReadyKeys.prototype, 'groupOf', (real, [queue]) =>
+        real(Object.create(queue, { leases: { value: 0 } }) as KeyQueue),
+      ),
+    ],
+  },
+  'a failed message that does not block its key': {
+    theme: KEYED,
+    breaks: () => [
+      sabotage(KeyLedger.prototype, 'groupOf', (real, [queue]) => real(asIfEmpty(queue))),
+      sabotage(KeyQueue.prototype, 'isOvertaking', () => false),
+    ],
+  },
+  'a parked key that does not block': {
+    theme: PARKED,
+    breaks: () => [
+      sabotage(KeyLedger.prototype, 'groupOf', (real, [queue]) => real(queue.parked > 0 ? asIfEmpty(queue) : queue)),
+      sabotage(KeyQueue.prototype, 'isOvertaking', (real, [offset], queue) => queue.parked === 0 && real(offset)),
+    ],
+  },
+  'a replaced value that is lost': {
+    theme: PARKED,
+    breaks: () => [sabotage(KeyLedger.prototype, 'replacementOf', () => null)],
+  },
+  'a discarded message that is tried again': {
+    theme: PARKED,
+    breaks: () => [sabotage(KeyLedger.prototype, 'discard', (_, [message], self) => self.resume(message))],
+  },
+  'a filter that takes the next message along': {
+    theme: FILTERED,
+    breaks: () => [
+      sabotage(AckLedger.prototype, 'skip', (real, [from, to]) => real(from, to + 1)),
+      sabotage(KeyLedger.prototype, 'skip', (real, [from, to]) => real(from, to + 1)),
+    ],
+  },
+  'a burial before the letter is durable': {
+    theme: DEAD,
+    breaks: () => [
+      sabotage(HostedTopic.prototype, 'publishAll', (real, [inputs, done]) => {
+        if (!inputs.some(({ headers }) => isLetter(headers))) return real(inputs, done)
+        const outcome: PublishOutcome = { partition: 0, offset: 0, id: '0:0', timestamp: 0 }
+        real(inputs, () => undefined)
+        done(
+          null,
+          inputs.map(() => outcome),
+        )
+      }),
+    ],
+  },
+  'a scheduled message that comes early': {
+    theme: SCHEDULED,
+    breaks: () => [
+      sabotage(Scheduler.prototype, 'add', (real, [messages, done]) =>
+        real(
+          messages.map((message) => ({ ...message, deliverAt: message.scheduledAt })),
+          done,
+        ),
+      ),
+    ],
+  },
+  'a cancellation that is only answered': {
+    theme: SCHEDULED,
+    breaks: () => [sabotage(Scheduler.prototype, 'cancel', () => Promise.resolve(true))],
+  },
+  'a redrive that brings nothing back': {
+    theme: DEAD,
+    breaks: () => [sabotage(KeyLedger.prototype, 'revive', () => 0)],
+  },
+  'a log that is not searched for what was stored before a crash': {
+    theme: { ...SCHEDULED, crashes: 0.04 },
+    // biome-ignore lint/correctness/useYield: there is nothing to find
+    breaks: () => [sabotage(LogPartition.prototype, 'keyedSince', async function* () {})],
+  },
+  'a retention that ignores who is behind': {
+    theme: { retention: 'until acked' },
+    breaks: () => [sabotage(LogPartition.prototype, 'maintain', (real) => real(() => Number.POSITIVE_INFINITY))],
+  },
+  'a compaction that drops the newest of a key': {
+    theme: { retention: 'compacted' },
+    breaks: () => [sabotage(KeyTable.prototype, 'newestOf', (real, [key]) => real(key) + 1)],
+  },
+  'a pattern that misses topics which come later': {
+    theme: { roles: ['pattern', 'pattern-keyed'] },
+    breaks: () => [sabotage(PatternHost.prototype, 'came', () => undefined)],
+  },
+}
