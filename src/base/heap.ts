@@ -57,6 +57,10 @@ export class Heap<T> {
     return true
   }
 
+  clear(): void {
+    this.#slots = []
+  }
+
   #rise(slot: Slot<T>): void {
     while (slot.index > 0) {
       const parent = this.#slots[(slot.index - 1) >> 1]!

@@ -102,7 +102,11 @@ export class DeadLetters {
   /** Begins to write what is doomed, unless that is being done. */
   pump(now: number): void {
     if (this.#isBusy || this.#isClosed) return
-    if (this.#lane.ledger.doomedCount === 0) return this.#calm()
+    if (this.#lane.ledger.doomedCount === 0) {
+      this.#calm()
+      // A seek or another limit may have settled what somebody waits for.
+      return this.#answer(null)
+    }
     if (now < this.#retryAt) return
     this.#retryAt = 0
     this.#isBusy = true

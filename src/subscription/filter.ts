@@ -32,6 +32,8 @@ const UNCOUNTED_BYTES = 2 * VALUE_PARTS_MAX
 /** Bytes of JSON that are parsed in one step. */
 const JSON_BYTES_PER_STEP = 64
 const COMMA = 0x2c
+const BRACKET = 0x5b
+const BRACE = 0x7b
 
 export interface Filter {
   readonly source: string
@@ -127,10 +129,13 @@ class CelFilter implements Filter {
   }
 }
 
-/** Elements of lists and members of objects have a comma between them; those in texts are counted too. */
+/** Elements and members have a comma between them, or each a bracket around it; those in texts are counted too. */
 function hasTooManyParts(json: Buffer): boolean {
-  if (json.length <= UNCOUNTED_BYTES) return false
+  return json.length > UNCOUNTED_BYTES && [COMMA, BRACKET, BRACE].some((sign) => isTooOften(sign, json))
+}
+
+function isTooOften(sign: number, json: Buffer): boolean {
   let left = VALUE_PARTS_MAX
-  for (let at = json.indexOf(COMMA); at !== -1; at = json.indexOf(COMMA, at + 1)) if (--left < 0) return true
+  for (let at = json.indexOf(sign); at !== -1; at = json.indexOf(sign, at + 1)) if (--left < 0) return true
   return false
 }

@@ -6,6 +6,7 @@
  * it came from; a message whose attempts are used up, or that was refused for good, is parked or doomed
  * whenever it waits; `ready` has heard of every change of a queue.
  */
+import { Heap } from '../base/heap.ts'
 import { Changes } from './changes.ts'
 import type { KeyQueue, Message } from './key-queue.ts'
 import { KeyQueues } from './key-queues.ts'
@@ -37,8 +38,9 @@ export class KeyBook {
   readonly unread = new RunList<Run>()
   readonly queues: KeyQueues
   readonly ready: ReadyKeys
-  /** The keys that are parked. */
+  /** The keys that are parked, and in the order of parking. */
   readonly parked = new Map<string, KeyQueue>()
+  readonly parkedOrder = new Heap<KeyQueue>()
   policy: KeyPolicy
   /** Records that are delivered instead of those in the log. */
   readonly replaced = new Map<number, Uint8Array>()
@@ -61,8 +63,9 @@ export class KeyBook {
   /** Forgets everything. */
   clear(next: number): void {
     for (const { holder } of this.leased) if (holder) holder.outstanding--
-    const { messages, leased, delayed, doomed, unread, parked, replaced, queues, ready } = this
-    for (const index of [messages, leased, delayed, doomed, unread, parked, replaced, queues, ready]) index.clear()
+    const { messages, leased, delayed, doomed, unread, parked, parkedOrder, replaced, queues, ready } = this
+    const all = [messages, leased, delayed, doomed, unread, parked, parkedOrder, replaced, queues, ready]
+    for (const index of all) index.clear()
     this.held = 0
     this.start = 0
     this.next = next
@@ -103,13 +106,13 @@ export class KeyBook {
     this.#pull(message)
     this.#grant(holder, message)
     // Later ones of its key may be staged already; they must not leave before it does.
-    message.queue.again = [...message.queue.again, message]
+    message.queue.goesAgain(message)
   }
 
   /** A leased message is handed over. */
   handOver(message: Message, deadline: number): void {
     message.deadline = deadline
-    this.#notAgain(message)
+    message.queue.wentAgain(message)
   }
 
   /** A leased message is acknowledged. */
@@ -155,6 +158,20 @@ export class KeyBook {
   /** In the order of offsets. */
   sorted(): Message[] {
     return [...this.messages.values()].sort((a, b) => a.from - b.from)
+  }
+
+  /** The lowest offset that is not acknowledged, where none below `from` is. */
+  lowest(from: number): number {
+    const { messages, next } = this
+    let at = from
+    // Far ahead of it may be acknowledged: a step for each of those could take long.
+    for (let looks = messages.size; at < next && !messages.has(at); at++) {
+      if (looks-- > 0) continue
+      let lowest = next
+      for (const offset of messages.keys()) lowest = Math.min(lowest, offset)
+      return lowest
+    }
+    return at
   }
 
   state(): LedgerState {
@@ -217,6 +234,7 @@ export class KeyBook {
     if (state === 'parked' && ++queue.parked === 1) {
       this.held += queue.waitingCount - queue.doomed
       this.parked.set(queue.key!, queue)
+      queue.parkedSpot = this.parkedOrder.push(message.notBefore, queue)
     }
     if (state === 'delayed') {
       this.delayed.add(message)
@@ -232,6 +250,8 @@ export class KeyBook {
     if (state === 'parked' && --queue.parked === 0) {
       this.held -= queue.waitingCount - queue.doomed
       this.parked.delete(queue.key!)
+      if (queue.parkedSpot) this.parkedOrder.remove(queue.parkedSpot)
+      queue.parkedSpot = null
     }
     queue.waiting.take(message.from, message.to, any, ignore)
     if (state === 'doomed') {
@@ -264,12 +284,7 @@ export class KeyBook {
     this.leased.delete(message)
     if (--queue.leases === 0) queue.holder = null
     if (message.failed) queue.failed = queue.failed.filter((other) => other !== message)
-    this.#notAgain(message)
-  }
-
-  #notAgain(message: Message): void {
-    const { queue } = message
-    if (queue.again.length > 0) queue.again = queue.again.filter((other) => other !== message)
+    queue.wentAgain(message)
   }
 
   #forget({ from, to }: Message): void {

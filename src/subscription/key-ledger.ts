@@ -8,6 +8,7 @@
  * restart found is *unread* until the lane has told its key, and nothing goes out before.
  * DELIVERY.md has the states and the rules; key-book.ts makes the moves.
  */
+import type { HeapEntry } from '../base/heap.ts'
 import { KeyBook, type KeyPolicy, STAGED } from './key-book.ts'
 import type { KeyQueue, Message } from './key-queue.ts'
 import { standingOf } from './key-standing.ts'
@@ -53,7 +54,7 @@ export class KeyLedger implements Ledger {
   }
 
   get floor(): number {
-    while (this.#low < this.next && !this.#book.messages.has(this.#low)) this.#low++
+    this.#low = this.#book.lowest(this.#low)
     return this.#low
   }
 
@@ -96,6 +97,11 @@ export class KeyLedger implements Ledger {
   /** The keys that are parked, with their queues. */
   get parked(): ReadonlyMap<string, KeyQueue> {
     return this.#book.parked
+  }
+
+  /** The key that has been parked longest. */
+  get longestParked(): HeapEntry<KeyQueue> | undefined {
+    return this.#book.parkedOrder.peek()
   }
 
   /** The lowest messages whose keys are not known: nothing goes out before `learn` has told them all. */

@@ -32,6 +32,8 @@ export interface Message extends Run {
 }
 
 const NONE: readonly Message[] = []
+const isAny = (): boolean => true
+const ignore = (): void => undefined
 
 export class KeyQueue {
   readonly key: string | null
@@ -45,10 +47,12 @@ export class KeyQueue {
   /** Of the leased ones, those that failed before. */
   failed: readonly Message[] = NONE
   /** Of the leased ones, those that had waited and are not handed over yet. */
-  again: readonly Message[] = NONE
+  #again: RunList<Message> | null = null
   /** How many of the waiting ones are parked, doomed. */
   parked = 0
   doomed = 0
+  /** Where it stands among the parked keys. */
+  parkedSpot: HeapEntry<KeyQueue> | null = null
   /** Where it stands among the keys that have something to give. */
   spot: { group: object; entry: HeapEntry<KeyQueue> } | null = null
 
@@ -80,7 +84,18 @@ export class KeyQueue {
   /** Whether a message at that offset would overtake one that has to be settled or delivered first. */
   isOvertaking(offset: number): boolean {
     if ((this.#waiting?.first?.from ?? offset) < offset || this.#hasFailedBefore(offset)) return true
-    return this.again.some(({ from }) => from < offset)
+    return (this.#again?.first?.from ?? offset) < offset
+  }
+
+  /** A message that had waited is leased. */
+  goesAgain(message: Message): void {
+    this.#again ??= new RunList()
+    this.#again.insert(message)
+  }
+
+  /** It is handed over, or comes back. */
+  wentAgain({ from, to }: Message): void {
+    this.#again?.take(from, to, isAny, ignore)
   }
 
   /** The message that has to be settled or delivered before this one. */

@@ -36,7 +36,7 @@ export class KeyQueues {
   /** Messages in the line that belong behind this one, which parked its key. */
   behind({ key, from, queue }: Message): Message[] {
     if (queue === this.line || !this.#isOrdered) return []
-    return [...this.line.waiting].filter((message) => message.key === key && message.from > from)
+    return [...this.line.waiting.from(from + 1)].filter((message) => message.key === key)
   }
 
   /** Messages that no parked one is before any more. */

@@ -17,6 +17,8 @@ import type { Doing, Parked, ParkedKey, ParkedKeys, ParkedPlace } from './subscr
 
 /** Messages that may wait for parked keys, over all partitions; past that the oldest key falls back. */
 const HELD_MAX = 100_000
+/** Keys that fall back after one pass; each wakes another. */
+const FALLS_MAX = 500
 /** Bytes of replacements that wait to be acknowledged, in one partition: every whole state holds them. */
 const REPLACED_BYTES_MAX = 8 * 1_048_576
 /** How long an answer waits for the keys of what a restart left pending. */
@@ -61,7 +63,10 @@ export class Parking implements ParkedKeys {
       keys += ledger?.parked.size ?? 0
       held += ledger?.held ?? 0
     }
-    for (; keys > deadLetter.maxParked || (held > HELD_MAX && keys > 0); keys--) held -= this.#fallBack(keys)
+    for (let left = FALLS_MAX; left > 0 && keys > 0; left--, keys--) {
+      if (keys <= deadLetter.maxParked && held <= HELD_MAX) return
+      held -= this.#fallBack(keys)
+    }
   }
 
   /** The parked keys, the longest parked first, `limit` at most. Resolves when what it tells is durable. */
@@ -135,8 +140,7 @@ export class Parking implements ParkedKeys {
 
   /** Answers how many messages do not wait for a parked key any more. */
   #fallBack(count: number): number {
-    let oldest: Found | null = null
-    for (const one of this.#every()) if (!oldest || one.message.notBefore < oldest.message.notBefore) oldest = one
+    const oldest = this.#oldest()
     if (!oldest) return 0
     const { lane, message } = oldest
     const before = lane.keys.held
@@ -148,6 +152,20 @@ export class Parking implements ParkedKeys {
     lane.cursor.touch('lazy')
     lane.again()
     return before - lane.keys.held
+  }
+
+  /** Of the keys that are parked longest in their lanes. */
+  #oldest(): Found | null {
+    let oldest: Found | null = null
+    let since = Number.POSITIVE_INFINITY
+    for (const lane of this.#lanes()) {
+      const entry = lane.keys?.longestParked
+      const message = entry?.value.parkedFirst
+      if (!entry || !message || !knowsKeys(lane) || entry.key >= since) continue
+      oldest = { lane, message }
+      since = entry.key
+    }
+    return oldest
   }
 
   #find(key: string, bytes: string, { topic, partition }: ParkedPlace): Found {

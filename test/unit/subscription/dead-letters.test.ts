@@ -222,6 +222,31 @@ describe('dead letters', () => {
     expect(rig.subscription.state().backlog).toBe(0)
   })
 
+  it.each([
+    ['a seek', (rig: SubscriptionRig) => rig.subscription.seek('latest')],
+    [
+      'the setting',
+      (rig: SubscriptionRig) => {
+        rig.subscription.update({ ...rig.subscription.settings, deadLetter: null })
+        return Promise.resolve()
+      },
+    ],
+  ])('that %s makes needless keep nobody waiting', async (_, end) => {
+    const { rig, dlq, attachment } = await scene()
+    dlq.failure = new TidingsError('storage_full', 'full')
+    rig.partition.publish(2)
+    await rig.rest()
+    attachment.reject(ids(0, 0))
+    await rig.pass(1000)
+    const answers: (Error | null)[] = []
+    attachment.reject(ids(0, 1), undefined, (error) => answers.push(error))
+    await rig.rest()
+    expect(answers).toEqual([])
+    await end(rig)
+    await rig.rest()
+    expect(answers).toEqual([null])
+  })
+
   it('are written after a restart for what had been delivered for the last time, with no other event', async () => {
     const first = await scene({ type: 'key_shared', deadLetter: { ...deadLetter, maxDeliveries: 1 } })
     first.rig.partition.append([message('a'), message('b')])

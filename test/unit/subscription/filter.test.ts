@@ -121,6 +121,13 @@ describe('a filter', () => {
     const many = (count: number): string => JSON.stringify(Array.from({ length: count }, () => 7))
     expect(admits('value[0] == 7', record(many(VALUE_PARTS_MAX + 1)))).toBe(true)
     expect(admits('value[0] == 7', record(many(VALUE_PARTS_MAX + 2)))).toBe(false)
+    // As deep as that there are no commas.
+    const deep = (count: number): string => `{"a":7,"b":${'['.repeat(count)}${']'.repeat(count)}}`
+    expect(admits('value.a == 7', record(deep(VALUE_PARTS_MAX)))).toBe(true)
+    expect(admits('value.a == 7', record(deep(VALUE_PARTS_MAX + 1)))).toBe(false)
+    const members = (count: number): string => `${'{"a":'.repeat(count)}7${'}'.repeat(count)}`
+    expect(admits('has(value.a)', record(members(VALUE_PARTS_MAX)))).toBe(true)
+    expect(admits('has(value.a)', record(members(VALUE_PARTS_MAX + 1)))).toBe(false)
   })
 
   it('judges each record by itself', () => {

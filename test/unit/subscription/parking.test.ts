@@ -183,6 +183,25 @@ describe.each(['key_shared', 'exclusive'] as const)('a parked key of a subscript
     expect(rig.subscription.state()).toMatchObject({ parked: 1, deadLettering: 0 })
   })
 
+  it('falls back by the thousand when the limit is lowered, the oldest first', async () => {
+    const all = await scene(type, { deadLetter: { ...deadLetter, maxDeliveries: 1, maxParked: 100_000 } })
+    const { rig, dlq, attachment } = all
+    const count = 1200
+    rig.partition.publish(count, { keys: Array.from({ length: count }, (_, i) => `k${i}`) })
+    for (let at = 0; at < count; at += 100) {
+      await rig.pass(1)
+      attachment.nack(ids(0, ...Array.from({ length: 100 }, (_, i) => at + i)), 0)
+    }
+    await rig.rest()
+    expect(rig.subscription.state()).toMatchObject({ parked: count })
+    const settings = { ...deadLetter, maxDeliveries: 1, maxParked: 3 }
+    rig.subscription.update({ ...rig.subscription.settings, deadLetter: settings })
+    for (let turn = 0; turn < 5; turn++) await rig.rest()
+    expect(await rig.subscription.parking.list(10)).toMatchObject({ count: 3, fellBack: count - 3 })
+    expect((await parkedOf(rig)).map(({ key }) => key)).toEqual(['k1197', 'k1198', 'k1199'])
+    expect(dlq.partition.nextOffset).toBe(count - 3)
+  })
+
   it('is told apart by place where it is parked in several partitions', async () => {
     const rig = await SubscriptionRig.open({ type, deadLetter: { ...deadLetter, maxDeliveries: 1 } }, { partitions: 2 })
     const { attachment } = await seat(rig)
