@@ -149,6 +149,7 @@ export function messageKey(bytes: Buffer): Buffer {
 export function idempotencyKey(bytes: Buffer): Buffer {
   const max = LIMITS.idempotencyKeyBytes
   if (bytes.length === 0 || bytes.length > max) throw invalid(`the idempotency key must have 1 to ${max} bytes`)
+  if (bytes[0] === 0) throw invalid("an idempotency key that begins with a zero byte is the broker's own")
   return bytes
 }
 

@@ -9,7 +9,7 @@
  * a letter of its own: the next key is made of that letter's position, so that it comes out the same after
  * a crash.
  */
-import { type SubscriptionSettings, TidingsError } from '@tidings/sdk/protocol'
+import { BROKER_KEY_MARK, type SubscriptionSettings, TidingsError } from '@tidings/sdk/protocol'
 import type { Metrics } from '../base/telemetry.ts'
 import type { RecordBatch } from '../log/record-batch.ts'
 import type { Partition } from '../partition/partition.ts'
@@ -226,7 +226,7 @@ export class DeadLetters {
   /** Where a letter of the same message was moved back before, its position makes the next key another. */
   #key(offset: number, before = ''): string {
     const { topicId, number } = this.#lane.partition
-    return `dead-letter:${this.#host.id}:${topicId}:${number}:${offset}${before}`
+    return `${BROKER_KEY_MARK}dead-letter:${this.#host.id}:${topicId}:${number}:${offset}${before}`
   }
 
   #open(): Promise<OpenTopic> {

@@ -114,7 +114,8 @@ async function acknowledged({ screen, memory }: Witness, lane: Lane, offset: num
   const batch = await findBatch(lane.partition, offset)
   if (!batch) return { state: 'acked', reason: 'It was acknowledged, or compaction removed it before its turn came.' }
   const why = screen.explain(lane.topic, batch, offset)
-  if (why === 'expired') return { state: 'expired', reason: 'Its time to live has passed.' }
+  if (why === 'expired')
+    return { state: 'expired', reason: 'Its time to live has passed; it may have been acknowledged before.' }
   if (why === 'filtered') return { state: 'filtered', reason: 'The filter, as it is now, does not let it pass.' }
   if (why === 'addressed') return { state: 'filtered', reason: 'It was redriven to another subscription.' }
   return { state: 'acked', reason: 'It was acknowledged.' }

@@ -10,7 +10,13 @@
  * crash between the two moves it once more. While one is on its way, whoever asks hears that it is moved:
  * its message may die again sooner than that is written, and then needs a new letter.
  */
-import { formatMessageId, REDRIVEN_TO_HEADER, type SubscriptionSettings, TidingsError } from '@tidings/sdk/protocol'
+import {
+  BROKER_KEY_MARK,
+  formatMessageId,
+  REDRIVEN_TO_HEADER,
+  type SubscriptionSettings,
+  TidingsError,
+} from '@tidings/sdk/protocol'
 import { Serial } from '../base/serial.ts'
 import type { RecordBatch } from '../log/record-batch.ts'
 import type { Partition } from '../partition/partition.ts'
@@ -252,7 +258,7 @@ export class Redrive {
     const byTopic = new Map<string, PublishInput[]>()
     for (const { offset, batch, origin, lane } of copies) {
       const copy = copyOf(batch, offset)
-      const key = `redrive:${this.#host.id}:${placeOf(place.topic.id, number, offset)}`
+      const key = `${BROKER_KEY_MARK}redrive:${this.#host.id}:${placeOf(place.topic.id, number, offset)}`
       const inputs = byTopic.get(origin.topic) ?? []
       inputs.push({
         ...copy,

@@ -31,6 +31,8 @@ export const DEAD_LETTER_HEADER = {
 
 /** On a redriven copy: the one subscription that gets it. The broker's own; clients may not set it. */
 export const REDRIVEN_TO_HEADER = 'tidings-redriven-to'
+/** Begins the broker's own idempotency keys; a client's may not, or it could pass for a dead letter that is there. */
+export const BROKER_KEY_MARK = '\0'
 
 export const NDJSON_CONTENT_TYPE = 'application/x-ndjson'
 

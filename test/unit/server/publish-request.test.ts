@@ -180,6 +180,7 @@ describe('a batch', () => {
     ['{"base64":5}', /must be a string/],
     ['{"value":1,"key":5}', /"key" must be a string/],
     ['{"value":1,"key":"\\ud800"}', /surrogate/],
+    ['{"value":1,"idempotencyKey":"\\u0000dead-letter:a:b:0:0"}', /zero byte is the broker's own/],
     ['{"value":1,"headers":{"a":1}}', /header "a" must be a string/],
     ['{"value":1,"headers":[]}', /"headers" must be an object/],
     ['{"value":1,"partition":-1}', /partition: expected a whole number/],

@@ -74,6 +74,8 @@ describe('dead letters', () => {
       },
     ])
     const batch = dlq.partition.cached(0)!
+    // No client may send such a key, so that none can pretend that the letter is there.
+    expect(batch.bytes.includes('\0dead-letter:')).toBe(true)
     expect(Buffer.from(recordKey(batch.bytes, batch.positionOf(0))!).toString()).toBe('k')
     expect(batch.attributes & 2).toBe(0)
     expect(rig.subscription.state()).toMatchObject({ backlog: 0, cursors: [{ ackedThrough: 1 }] })
