@@ -8,23 +8,18 @@
  * read from offset 0, which is where a cursor without a record begins: a crash before the record is written
  * changes nothing. A topic's cursors are made in a row with that topic's other changes.
  */
-import {
-  isPattern,
-  matchesPattern,
-  SUBSCRIPTION_DEFAULTS,
-  type SubscriptionSettings,
-  TidingsError,
-} from '@tidings/sdk/protocol'
+import { isPattern, matchesPattern, type SubscriptionSettings, TidingsError } from '@tidings/sdk/protocol'
 import { Serial } from '../base/serial.ts'
 import { deadLetterTopic } from '../subscription/dead-letter.ts'
 import { refuseOffsets } from '../subscription/positions.ts'
-import { SubscriptionRunner } from '../subscription/subscription-runner.ts'
+import type { SubscriptionRunner } from '../subscription/subscription-runner.ts'
 import { acceptSubscriptionSettings } from '../subscription/subscription-settings.ts'
 import type { CatalogSubscription } from './catalog.ts'
 import { type Hosted, servedPartitions } from './hosted.ts'
 import { forgetRedrives } from './redrive-cursors.ts'
 import {
   createCursors,
+  runnerOf,
   type SubscriptionHostOptions,
   type SubscriptionKeeper,
   unlessGone,
@@ -188,19 +183,7 @@ export class PatternHost implements SubscriptionKeeper {
   }
 
   #host(entry: CatalogSubscription): SubscriptionRunner {
-    const { directory, clock, metrics, logger } = this.#options
-    const runner = new SubscriptionRunner({
-      id: entry.id,
-      name: entry.name,
-      topic: entry.topicId,
-      isPattern: true,
-      settings: { ...SUBSCRIPTION_DEFAULTS, ...entry.settings },
-      partitions: [],
-      directory,
-      clock,
-      metrics,
-      logger,
-    })
+    const runner = runnerOf(this.#options, entry, { topic: entry.topicId, isPattern: true, partitions: [] })
     let byName = this.#runners.get(entry.topicId)
     if (!byName) {
       byName = new Map()

@@ -11,7 +11,7 @@ import type { Clock, Random } from '../base/clock.ts'
 import type { Logger, Metrics } from '../base/telemetry.ts'
 import { deadLetterTopic } from '../subscription/dead-letter.ts'
 import { checkPosition, settledOffset, startOffset } from '../subscription/positions.ts'
-import { SubscriptionRunner } from '../subscription/subscription-runner.ts'
+import { type SubscriptionOptions, SubscriptionRunner } from '../subscription/subscription-runner.ts'
 import { acceptSubscriptionSettings, mergeSubscriptionSettings } from '../subscription/subscription-settings.ts'
 import type { TopicDirectory } from '../subscription/topic-directory.ts'
 import type { Catalog, CatalogSubscription } from './catalog.ts'
@@ -156,21 +156,21 @@ export class SubscriptionHost implements SubscriptionKeeper {
 
   /** Serves the subscription that the catalog names. */
   host(hosted: Hosted, entry: CatalogSubscription): SubscriptionRunner {
-    const { directory, clock, metrics, logger } = this.#options
-    const subscription = new SubscriptionRunner({
-      id: entry.id,
-      name: entry.name,
-      topic: hosted.topic.name,
-      settings: { ...SUBSCRIPTION_DEFAULTS, ...entry.settings },
-      partitions: servedPartitions(hosted),
-      directory,
-      clock,
-      metrics,
-      logger,
-    })
+    const place = { topic: hosted.topic.name, partitions: servedPartitions(hosted) }
+    const subscription = runnerOf(this.#options, entry, place)
     hosted.subscriptions.set(entry.name, subscription)
     return subscription
   }
+}
+
+/** The runner of the subscription that the catalog names, over these partitions. */
+export function runnerOf(
+  { directory, clock, metrics, logger }: SubscriptionHostOptions,
+  { id, name, settings }: CatalogSubscription,
+  place: Pick<SubscriptionOptions, 'topic' | 'partitions' | 'isPattern'>,
+): SubscriptionRunner {
+  const whole = { ...SUBSCRIPTION_DEFAULTS, ...settings }
+  return new SubscriptionRunner({ ...place, id, name, settings: whole, directory, clock, metrics, logger })
 }
 
 /** What we still serve and the catalog does not know was deleted by a try whose answer got lost. */

@@ -2,7 +2,8 @@
  * Idempotency keys that the broker itself gives to messages, told apart from every client's: a client's
  * are UTF-8, in which the first byte of these never occurs. Layout: 0xFF, one byte for the kind, the rest
  * as the kind says. They mark what is stored at most once whatever happens, and are found again in the
- * log after a crash; the window of clients' keys passes over them.
+ * log after a crash; the window of clients' keys passes over them. The keys of dead letters and of redriven
+ * copies are not of these: the window is to know them, so they are texts, and begin with BROKER_KEY_MARK.
  */
 import { getU64, putU64 } from '@tidings/sdk/protocol'
 

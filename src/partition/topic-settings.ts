@@ -120,10 +120,9 @@ function schemaField(value: unknown): JsonSchema {
 /** What the contract names and this release cannot keep: better refused than silently not done. */
 function refuseUnsupported(settings: TopicSettings): void {
   if (settings.replicationFactor > 1) {
-    throw notYet('replicationFactor', 'one broker holds one replica, so only 1')
+    throw new TidingsError(
+      'invalid_argument',
+      'replicationFactor: not in this release: one broker holds one replica, so only 1 is accepted',
+    )
   }
-}
-
-function notYet(path: string, why: string): TidingsError {
-  return new TidingsError('invalid_argument', `${path}: not in this release: ${why} is accepted`)
 }

@@ -10,6 +10,7 @@
  * DELIVERY.md has the states and the rules.
  * Called by the lane (deliveries), the settlement (what consumers say) and the cursor store (records).
  */
+import { backoffMs } from './backoff.ts'
 import { Changes } from './changes.ts'
 import { inherit, type Lease, STAGED } from './lease.ts'
 import type { Doomed, Failure, LeaseHolder, Ledger, LedgerPolicy, Offer, Standing } from './ledger.ts'
@@ -340,11 +341,6 @@ export class AckLedger implements Ledger {
     this.#return(from, to, run, { attempts: run.attempt, failed: true, failure, notBefore: isOver ? 0 : notBefore })
   }
 
-  #backoffMs(attempt: number): number {
-    const { minMs, maxMs } = this.policy.backoff
-    return Math.min(maxMs, minMs * 2 ** (attempt - 1))
-  }
-
   #isHolders = (run: Lease): boolean => run.holder === this.#asking
   #isHeld = (run: Lease): boolean => run.holder === this.#asking && run.deadline !== STAGED
   #isStaged = (run: Lease): boolean => run.holder === this.#asking && run.deadline === STAGED
@@ -363,10 +359,10 @@ export class AckLedger implements Ledger {
   }
 
   #fail = (run: Lease, from: number, to: number): void =>
-    this.#failed(run, from, to, 'deadline', this.#now + this.#backoffMs(run.attempt))
+    this.#failed(run, from, to, 'deadline', this.#now + backoffMs(this.policy, run.attempt))
 
   #refuse = (run: Lease, from: number, to: number): void => {
-    const delayMs = this.#delayMs ?? this.#backoffMs(run.attempt)
+    const delayMs = this.#delayMs ?? backoffMs(this.policy, run.attempt)
     this.#failed(run, from, to, 'nack', delayMs === 0 ? 0 : this.#now + delayMs)
   }
 

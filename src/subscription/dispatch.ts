@@ -10,7 +10,7 @@
  * grows by the messages it gets, divided by its weight (start-time fair queueing), so that shares come
  * out right over any slices, however fast they are acknowledged. Whoever could take nothing for a while,
  * and whoever is new, goes on from where the others are: nobody is owed what it had no room for.
- * Key slots (`key_shared`) will choose by the message's key before they come here.
+ * On `key_shared` it is asked for messages without a key only: a key has an owner (key-slots.ts).
  */
 import type { DispatchPolicy, SubscriptionType } from '@tidings/sdk/protocol'
 

@@ -9,6 +9,7 @@
  * DELIVERY.md has the states and the rules; key-book.ts makes the moves.
  */
 import type { HeapEntry } from '../base/heap.ts'
+import { backoffMs } from './backoff.ts'
 import { KeyBook, type KeyPolicy, STAGED } from './key-book.ts'
 import type { KeyQueue, Message } from './key-queue.ts'
 import { standingOf } from './key-standing.ts'
@@ -122,7 +123,7 @@ export class KeyLedger implements Ledger {
     book.now = now
     if (now < book.wakeAt) return 0
     const expired = [...book.leased].filter(({ deadline }) => deadline <= now)
-    for (const message of expired) this.#fail(message, 'deadline', now + this.#backoffMs(message.attempts))
+    for (const message of expired) this.#fail(message, 'deadline', now + backoffMs(this.policy, message.attempts))
     for (const message of book.delayed) if (message.notBefore <= now) book.reenter(message)
     let wakeAt = Number.POSITIVE_INFINITY
     for (const { deadline } of book.leased) wakeAt = Math.min(wakeAt, deadline)
@@ -230,7 +231,7 @@ export class KeyLedger implements Ledger {
   nack(holder: LeaseHolder, from: number, to: number, now: number, delayMs: number | null): number {
     this.#book.now = now
     return this.#each(holder, from, to, (message) => {
-      const delay = delayMs ?? this.#backoffMs(message.attempts)
+      const delay = delayMs ?? backoffMs(this.policy, message.attempts)
       this.#fail(message, 'nack', delay === 0 ? 0 : now + delay)
     })
   }
@@ -380,11 +381,6 @@ export class KeyLedger implements Ledger {
   #giveBack(message: Message): void {
     const { attempts, failed, failure } = message
     this.#book.comeBack(message, { attempts: attempts - 1, failed, failure, notBefore: 0 })
-  }
-
-  #backoffMs(attempt: number): number {
-    const { minMs, maxMs } = this.policy.backoff
-    return Math.min(maxMs, minMs * 2 ** (attempt - 1))
   }
 }
 
