@@ -9,6 +9,7 @@ import {
   formatMessageId,
   isPattern,
   type MessageId,
+  matchesPattern,
   parseMessageId,
   REDRIVEN_TO_HEADER,
   recordHeaders,
@@ -19,6 +20,7 @@ import {
 } from '@tidings/sdk/protocol'
 import type { RecordBatch } from '../log/record-batch.ts'
 import type { PublishInput } from '../partition/topic.ts'
+import type { Reader } from './addressee.ts'
 
 /** What is known of a message that is given up on. */
 export interface Obituary {
@@ -26,6 +28,8 @@ export interface Obituary {
   partition: number
   offset: number
   subscription: string
+  /** The topic of the subscription, or its pattern. */
+  subscriptionTopic: string
   attempts: number
   reason: string
 }
@@ -35,6 +39,8 @@ export interface Origin {
   topic: string
   id: MessageId
   subscription: string
+  /** Null: a broker wrote it that did not say. */
+  subscriptionTopic: string | null
 }
 
 /** What is about one stay of a message, and not the message's own. */
@@ -74,9 +80,20 @@ export function deadLetterOf(batch: RecordBatch, about: Obituary, idempotencyKey
     [DEAD_LETTER_HEADER.subscription, about.subscription],
     [DEAD_LETTER_HEADER.attempts, String(about.attempts)],
     [DEAD_LETTER_HEADER.reason, about.reason],
+    [DEAD_LETTER_HEADER.subscriptionTopic, about.subscriptionTopic],
   ]
   // A dead letter's own dead letter tells of the last time: it is from there that it can be brought back.
   return { ...copy, headers: [...copy.headers, ...headers], idempotencyKey: encoder.encode(idempotencyKey) }
+}
+
+/**
+ * Whether the reader wrote it. A letter that does not say of which topic or pattern its subscription was is
+ * that of everybody of the name who reads the topic: nobody else may be left who could redrive it.
+ */
+export function isFrom({ topic, subscription, subscriptionTopic }: Origin, reader: Reader): boolean {
+  if (subscription !== reader.name) return false
+  if (subscriptionTopic !== null) return subscriptionTopic === reader.topic
+  return isPattern(reader.topic) ? matchesPattern(reader.topic, topic) : topic === reader.topic
 }
 
 /** Null: the record is no dead letter. */
@@ -88,7 +105,8 @@ export function originOf(batch: RecordBatch, offset: number): Origin | null {
   const subscription = told.get(DEAD_LETTER_HEADER.subscription)
   if (topic === undefined || id === undefined || subscription === undefined) return null
   try {
-    return { topic, id: parseMessageId(id), subscription }
+    const subscriptionTopic = told.get(DEAD_LETTER_HEADER.subscriptionTopic) ?? null
+    return { topic, id: parseMessageId(id), subscription, subscriptionTopic }
   } catch {
     // Anybody may publish to the topic, and may have made this up.
     return null

@@ -220,7 +220,8 @@ export class DeadLetters {
     const words = this.#host.memory.reasonOf(topic, partition.number, offset)
     const word = failure ?? 'max_deliveries'
     const reason = words === null ? word : CONSUMERS_OWN.has(failure) ? words : `${word}: ${words}`
-    return { topic, partition: partition.number, offset, subscription: this.#host.name, attempts, reason }
+    const { name: subscription, topic: subscriptionTopic } = this.#host
+    return { topic, partition: partition.number, offset, subscription, subscriptionTopic, attempts, reason }
   }
 
   /** Where a letter of the same message was moved back before, its position makes the next key another. */

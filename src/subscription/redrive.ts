@@ -22,9 +22,10 @@ import type { RecordBatch } from '../log/record-batch.ts'
 import type { Partition } from '../partition/partition.ts'
 import type { PublishInput, Topic } from '../partition/topic.ts'
 import { AckLedger } from './ack-ledger.ts'
+import { addresseeOf, type Reader } from './addressee.ts'
 import { findBatch } from './batch-lookup.ts'
 import type { Cursor } from './cursor.ts'
-import { copyOf, deadLetterTopic, type Origin, originOf } from './dead-letter.ts'
+import { copyOf, deadLetterTopic, isFrom, type Origin, originOf } from './dead-letter.ts'
 import type { DeliveryMemory } from './delivery-memory.ts'
 import { compileFilter, type Filter } from './filter.ts'
 import type { Lane } from './lane.ts'
@@ -35,12 +36,8 @@ import type { RedriveAnswer, RedriveRequest } from './subscription.ts'
 import type { OpenTopic, TopicDirectory } from './topic-directory.ts'
 
 /** What a redrive needs of the subscription. */
-export interface RedriveHost extends Omit<ShelfHost, 'wake'> {
+export interface RedriveHost extends Omit<ShelfHost, 'wake'>, Reader {
   readonly id: string
-  readonly name: string
-  /** Or the pattern. */
-  readonly topic: string
-  readonly isPattern: boolean
   readonly settings: SubscriptionSettings
   readonly directory: TopicDirectory
   readonly memory: DeliveryMemory
@@ -190,7 +187,7 @@ export class Redrive {
       if (ledger?.isAcknowledged(offset)) continue
       const batch = await findBatch(partition, offset)
       const origin = batch && originOf(batch, offset)
-      if (!batch || !origin || !this.#isOurs(origin)) {
+      if (!batch || !origin || !isFrom(origin, this.#host)) {
         page.foreign.push(offset)
         continue
       }
@@ -206,10 +203,6 @@ export class Redrive {
       bytes += batch.bytes.length / batch.count
     }
     return page
-  }
-
-  #isOurs({ topic, subscription }: Origin): boolean {
-    return subscription === this.#host.name && (this.#host.isPattern || topic === this.#host.topic)
   }
 
   /** Answers the offsets of those whose messages are durably on their way. */
@@ -251,7 +244,7 @@ export class Redrive {
     if (offset >= lane.partition.highWatermark) return false
     const batch = await findBatch(lane.partition, offset)
     if (!batch || !isAlike(copyOf(batch, offset), copyOf(letter.batch, letter.offset))) return false
-    return passedOver(batch, offset, this.#host.clock.now(), this.#host.name) !== 'expired'
+    return passedOver(batch, offset, this.#host.clock.now(), this.#host) !== 'expired'
   }
 
   async #publish(place: OpenTopic, number: number, copies: readonly Letter[]): Promise<void> {
@@ -262,7 +255,7 @@ export class Redrive {
       const inputs = byTopic.get(origin.topic) ?? []
       inputs.push({
         ...copy,
-        headers: [...copy.headers, [REDRIVEN_TO_HEADER, this.#host.name]],
+        headers: [...copy.headers, [REDRIVEN_TO_HEADER, addresseeOf(this.#host)]],
         partition: lane.partition.number,
         idempotencyKey: Buffer.from(key),
         isAddressed: true,

@@ -11,6 +11,7 @@ import { REDRIVEN_TO_HEADER, recordExpiresAt, recordHeaders } from '@tidings/sdk
 import type { Clock } from '../base/clock.ts'
 import type { Logger, Metrics } from '../base/telemetry.ts'
 import { HAS_ADDRESSEE, HAS_EXPIRY, HAS_REMOVALS, type RecordBatch } from '../log/record-batch.ts'
+import { isAddressedTo, type Reader } from './addressee.ts'
 import { compileFilter, type Filter } from './filter.ts'
 
 /** Why a record is not delivered. `addressed`: it was redriven to another subscription. */
@@ -29,22 +30,21 @@ export function passedOver(
   batch: RecordBatch,
   offset: number,
   wall: number,
-  subscription: string | null,
+  reader: Reader | null,
 ): 'compacted' | 'expired' | 'addressed' | null {
   if (!batch.has(offset)) return 'compacted'
   const at = batch.positionOf(offset)
   const expiresAt = recordExpiresAt(batch.bytes, at)
   if (expiresAt !== null && expiresAt <= wall) return 'expired'
-  if (subscription === null || (batch.attributes & HAS_ADDRESSEE) === 0) return null
+  if (reader === null || (batch.attributes & HAS_ADDRESSEE) === 0) return null
   const addressee = recordHeaders(batch.bytes, at).headers.find(([name]) => name === REDRIVEN_TO_HEADER)
-  return addressee === undefined || addressee[1] === subscription ? null : 'addressed'
+  return addressee === undefined || isAddressedTo(addressee[1], reader) ? null : 'addressed'
 }
 
 /** Steps of the filter that one pass may take, and one evaluation more. */
 const PASS_STEPS = 20_000
 
-export interface ScreenHost {
-  readonly name: string
+export interface ScreenHost extends Reader {
   readonly clock: Clock
   readonly metrics: Metrics
   readonly logger: Logger
@@ -126,6 +126,6 @@ export class Screen {
 
   /** What the record says by itself. */
   #own(batch: RecordBatch, offset: number): PassedOver | null {
-    return mayPassOver(batch) ? passedOver(batch, offset, this.#host.clock.now(), this.#host.name) : null
+    return mayPassOver(batch) ? passedOver(batch, offset, this.#host.clock.now(), this.#host) : null
   }
 }

@@ -66,6 +66,7 @@ describe('a message that fails again and again', () => {
           'tidings-original-topic': 'orders',
           'tidings-original-id': '0:0',
           'tidings-subscription': 'billing',
+          'tidings-subscription-topic': 'orders',
           'tidings-attempts': '3',
           'tidings-reason': 'no such customer',
         },

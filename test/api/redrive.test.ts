@@ -102,6 +102,24 @@ describe('a redrive', () => {
     expect((await redrive('gone', { dryRun: true })).json).toEqual({ moved: 0, matched: 2 })
   })
 
+  it('keeps subscriptions of one name apart: of the topic, and of patterns that match it', async () => {
+    const places = ['twin.main', 'twin.*', '*.main'].map((topic) => path(topic))
+    await call(broker, 'PUT', '/v1/topics/twin.main', {})
+    for (const place of places)
+      await call(broker, 'PUT', place, { start: 'earliest', deadLetter: { topic: 'twin-letters' } })
+    await call(broker, 'POST', '/v1/topics/twin.main/messages', { n: 1 })
+    const [, pattern] = places as [string, string]
+    for (const place of places) await call(broker, 'POST', `${place}/pull`, {})
+    await call(broker, 'POST', `${pattern}/reject`, { ids: ['twin.main/0:0'] })
+    const { json } = await call(broker, 'GET', '/v1/topics/twin-letters/partitions/0/messages')
+    expect(json).toMatchObject({
+      messages: [{ headers: { 'tidings-subscription': 's', 'tidings-subscription-topic': 'twin.*' } }],
+    })
+    const moved = []
+    for (const place of places) moved.push((await call(broker, 'POST', `${place}/redrive`)).json)
+    expect(moved).toEqual([{ moved: 0 }, { moved: 1 }, { moved: 0 }])
+  })
+
   it.each([
     [{ max: 0 }, 400],
     [{ max: 'all' }, 400],

@@ -23,7 +23,7 @@ export function valueAt(batch: RecordBatch, offset: number): string {
   return batch.bytes.toString('latin1', recordValueAt(batch.bytes, at), at + 4 + batch.bytes.readUInt32BE(at))
 }
 
-/** The subscription that the record was redriven to. */
+/** The subscription that the record was redriven to, with its topic or pattern. */
 export function addresseeAt(batch: RecordBatch, offset: number): string | undefined {
   if ((batch.attributes & HAS_ADDRESSEE) === 0) return undefined
   const { headers } = recordHeaders(batch.bytes, batch.positionOf(offset))

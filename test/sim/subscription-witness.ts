@@ -3,6 +3,7 @@
  * back after its acknowledgement, overtakes what it must not (`order-witness.ts`), is given up on too
  * soon or without a trace (`death-witness.ts`), or lies with two at once.
  */
+import { addresseeOf } from '../../src/subscription/addressee.ts'
 import type { Role } from './cast.ts'
 import { DeathWitness } from './death-witness.ts'
 import { OrderWitness } from './order-witness.ts'
@@ -63,7 +64,7 @@ export class SubscriptionWitness {
       isReplaced && original ? original : scene.saw(`${partition}:${offset}`, value, `a delivery to ${name}`)
     scene.storedAt(published, arrival.timestamp)
     const addressee = scene.addresseeOf(`${partition}:${offset}`)
-    if (addressee !== undefined && addressee !== name)
+    if (addressee !== undefined && addressee !== addresseeOf(this.role))
       throw this.#witness.violated('D-DEAD', `it was redriven to ${addressee}: ${label}`)
     if (this.role.refuses?.(published)) throw this.#witness.violated('D-FILTER', `its filter refuses ${label}`)
     const before = this.#seen.get(place)
@@ -236,7 +237,7 @@ export class SubscriptionWitness {
   /** Where copies lie whose letters belong to a topic that is gone: a subscription made anew moves those again, to the same places. */
   *#copies(): Iterable<string> {
     for (const [place, { topic, partition, offset }] of this.#seen) {
-      if (this.#witness.topic(topic).addresseeOf(`${partition}:${offset}`) === this.role.name) yield place
+      if (this.#witness.topic(topic).addresseeOf(`${partition}:${offset}`) === addresseeOf(this.role)) yield place
     }
   }
 
@@ -301,7 +302,7 @@ export class SubscriptionWitness {
     if (!published || published.expires || this.role.refuses?.(published)) return null
     if (scene.isSuperseded(`${partition}:${offset}`)) return null
     const addressee = scene.addresseeOf(`${partition}:${offset}`)
-    if (addressee !== undefined && addressee !== this.role.name) return null
+    if (addressee !== undefined && addressee !== addresseeOf(this.role)) return null
     const name = placeOf(place)
     if (!this.deaths.isOver && this.#isBuried(published, name)) return null
     // A replaced message's letter comes back as a copy.

@@ -2,6 +2,7 @@
  * A subscription over partitions without a disk, on a clock that the test drives.
  */
 import {
+  isPattern,
   type MessageId,
   SUBSCRIPTION_DEFAULTS,
   type SubscriptionSettings,
@@ -32,6 +33,7 @@ export class SubscriptionRig {
     settings: SubscriptionSettings,
     logger: Logger,
     name: string,
+    topic: string,
   ) {
     this.clock = clock
     this.partitions = partitions
@@ -47,9 +49,10 @@ export class SubscriptionRig {
       },
     }
     this.subscription = new SubscriptionRunner({
-      id: name === 'billing' ? 'id' : name,
+      id: name === 'billing' && topic === 'orders' ? 'id' : `${topic} ${name}`,
       name,
-      topic: 'orders',
+      topic,
+      isPattern: isPattern(topic),
       settings,
       partitions: partitions.map((partition, i) => ({ topic: 'orders', partition, cursors: stores[i]! })),
       directory: this.directory,
@@ -75,9 +78,10 @@ export class SubscriptionRig {
     patch: Partial<SubscriptionSettings>,
     logger: Logger = nullLogger,
     name = 'billing',
+    topic = 'orders',
   ): Promise<SubscriptionRig> {
     const stores = await Promise.all(partitions.map((partition) => CursorStore.open(partition, clock, logger)))
-    return new SubscriptionRig(clock, partitions, stores, { ...SUBSCRIPTION_DEFAULTS, ...patch }, logger, name)
+    return new SubscriptionRig(clock, partitions, stores, { ...SUBSCRIPTION_DEFAULTS, ...patch }, logger, name, topic)
   }
 
   get partition(): MemoryPartition {

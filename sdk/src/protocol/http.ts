@@ -27,9 +27,11 @@ export const DEAD_LETTER_HEADER = {
   subscription: 'tidings-subscription',
   attempts: 'tidings-attempts',
   reason: 'tidings-reason',
+  /** The topic or pattern of the subscription: others may have its name. Beyond the contract. */
+  subscriptionTopic: 'tidings-subscription-topic',
 } as const
 
-/** On a redriven copy: the one subscription that gets it. The broker's own; clients may not set it. */
+/** On a redriven copy: the one subscription that gets it, as `<topic or pattern>/<name>`. The broker's own; clients may not set it. */
 export const REDRIVEN_TO_HEADER = 'tidings-redriven-to'
 /** Begins the broker's own idempotency keys; a client's may not, or it could pass for a dead letter that is there. */
 export const BROKER_KEY_MARK = '\0'

@@ -68,6 +68,7 @@ describe('dead letters', () => {
           'tidings-original-topic': 'orders',
           'tidings-original-id': '0:0',
           'tidings-subscription': 'billing',
+          'tidings-subscription-topic': 'orders',
           'tidings-attempts': '2',
           'tidings-reason': 'bad address',
         },

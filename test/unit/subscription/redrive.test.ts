@@ -1,4 +1,4 @@
-import { DEAD_LETTER_DEFAULTS, recordHeaders, type SubscriptionSettings } from '@tidings/sdk/protocol'
+import { DEAD_LETTER_DEFAULTS, type MessageId, recordHeaders, type SubscriptionSettings } from '@tidings/sdk/protocol'
 import { describe, expect, it } from 'vitest'
 import type { PublishInput } from '../../../src/partition/topic.ts'
 import type { Attachment, RedriveAnswer, RedriveRequest } from '../../../src/subscription/subscription.ts'
@@ -21,6 +21,11 @@ function message(value: string, more: Partial<PublishInput> = {}): PublishInput 
     valueChecked: true,
     ...more,
   }
+}
+
+/** As a subscription of a pattern takes them too. */
+function named(...offsets: number[]): MessageId[] {
+  return ids(0, ...offsets).map((id) => ({ ...id, topic: 'orders' }))
 }
 
 class Scene {
@@ -50,7 +55,7 @@ class Scene {
   /** All that die without an exception, and what was delivered. */
   async killAll(count: number): Promise<void> {
     await this.rig.rest()
-    this.attachment.reject(ids(0, ...Array.from({ length: count }, (_, offset) => offset)))
+    this.attachment.reject(named(...Array.from({ length: count }, (_, offset) => offset)))
     await this.rig.rest()
     this.consumer.take()
   }
@@ -126,6 +131,75 @@ describe('a redrive', () => {
     expect(scene.consumer.take()).toEqual(messages(0, 0, 1))
   })
 
+  describe('beside subscriptions of the same name, which follow patterns that match its topic', () => {
+    const PATTERNS = ['*', '**']
+
+    /** Three subscriptions `billing` over one topic with one place for their dead letters. */
+    async function crowd(): Promise<{ scene: Scene; twins: Scene[] }> {
+      const scene = await Scene.open()
+      const twins: Scene[] = []
+      for (const pattern of PATTERNS) {
+        const { clock, partitions } = scene.rig
+        const rig = await SubscriptionRig.over(clock, partitions, { deadLetter }, undefined, 'billing', pattern)
+        twins.push(await Scene.over(rig, scene.dlq))
+      }
+      return { scene, twins }
+    }
+
+    it('brings its own letters back, and leaves theirs', async () => {
+      const { scene, twins } = await crowd()
+      scene.rig.partition.append([message('a'), message('b')])
+      await twins[0]!.killAll(2)
+      await twins[1]!.killAll(1)
+      await scene.killAll(0)
+      expect(scene.letters).toBe(3)
+      expect(await scene.redrive({ ...everything, dryRun: true })).toEqual({ moved: 0, matched: 0 })
+      expect(await twins[1]!.redrive()).toEqual({ moved: 1 })
+      expect(twins[1]!.consumer.take()).toEqual(messages(0, 0, 1))
+      expect(await twins[0]!.redrive()).toEqual({ moved: 2 })
+      expect(twins[0]!.consumer.take()).toEqual(messages(0, 0, 2))
+      expect(await scene.redrive()).toEqual({ moved: 0 })
+    })
+
+    it('publishes a copy that only the one who asked gets', async () => {
+      const { scene, twins } = await crowd()
+      scene.rig.partition.append([message('a'), message('b')])
+      for (const one of [scene, ...twins]) await one.killAll(1)
+      scene.rig.partition.retain(1)
+      await scene.rig.rest()
+      for (const one of [scene, ...twins]) one.consumer.take()
+      expect(await twins[0]!.redrive()).toEqual({ moved: 1 })
+      expect(twins[0]!.consumer.take()).toEqual(messages(0, 2, 3))
+      expect(await scene.redrive()).toEqual({ moved: 1 })
+      expect(scene.consumer.take()).toEqual(messages(0, 3, 4))
+      await twins[1]!.rig.rest()
+      expect(twins[1]!.consumer.take()).toEqual([])
+      expect(await twins[1]!.redrive()).toEqual({ moved: 1 })
+      expect(twins[1]!.consumer.take()).toEqual(messages(0, 4, 5))
+    })
+
+    it('lets each of them bring back a letter that does not say whose it is', async () => {
+      const { scene, twins } = await crowd()
+      const headers: [string, string][] = [
+        ['tidings-original-topic', 'orders'],
+        ['tidings-original-id', '0:0'],
+        ['tidings-subscription', 'billing'],
+      ]
+      scene.rig.partition.append([message('a')])
+      scene.dlq.partition.append([message('a', { headers })])
+      for (const { attachment, rig } of [scene, ...twins]) {
+        await rig.rest()
+        attachment.ack(named(0))
+      }
+      for (const one of [scene, ...twins]) {
+        await one.rig.rest()
+        one.consumer.take()
+        expect(await one.redrive()).toEqual({ moved: 1 })
+        expect(one.consumer.take()).toEqual(messages(0, 0, 1))
+      }
+    })
+  })
+
   it('is refused without dead letters', async () => {
     const rig = await SubscriptionRig.open()
     await expect(rig.subscription.redrive(everything)).rejects.toMatchObject({ code: 'invalid_argument' })
@@ -142,7 +216,7 @@ describe('a redrive', () => {
     const batch = scene.rig.partition.cached(2)!
     expect(recordHeaders(batch.bytes, batch.positionOf(2)).headers).toEqual([
       ['color', 'red'],
-      ['tidings-redriven-to', 'billing'],
+      ['tidings-redriven-to', 'orders/billing'],
     ])
     const other = await SubscriptionRig.over(scene.rig.clock, scene.rig.partitions, {}, undefined, 'other')
     const reader = new FakeConsumer('b')
