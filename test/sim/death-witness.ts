@@ -11,7 +11,7 @@ export class DeathWitness {
   readonly #role: Role
   /** What may have been given up on, ever; what was open in a crash may have been delivered once more. */
   readonly #places: Set<string> = new Set()
-  /** Open in a crash: a letter may be there of what was acknowledged after it. */
+  /** Open in a crash, or when its time was over: a letter may be there of what was acknowledged after it. */
   readonly #doubtful: Set<string> = new Set()
   /** Of some pull nobody knows what it was given. */
   hasLostPulls = false
@@ -54,6 +54,11 @@ export class DeathWitness {
 
   openInCrash(place: string): void {
     this.#places.add(place)
+    this.#doubtful.add(place)
+  }
+
+  /** Its time was over: it may have been given up on before, and be acknowledged for that. */
+  ackedLate(place: string): void {
     this.#doubtful.add(place)
   }
 

@@ -124,6 +124,7 @@ export class SubscriptionWitness {
     const seen = this.#heard('ack', place)
     if (!seen) return
     if (seen.ack === 'none') seen.ack = 'sent'
+    if (this.#witness.now >= seen.heldUntil) this.deaths.ackedLate(placeOf(place))
     this.#settle(seen)
   }
 
