@@ -23,19 +23,21 @@ export const browserPlatform: Platform = {
     const full = new URL(url)
     if (token !== undefined) full.searchParams.set('access_token', token)
     const socket = new WebSocket(full, protocol)
+    socket.binaryType = 'arraybuffer'
     let hasOpened = false
     socket.onopen = () => {
       hasOpened = true
       events.opened()
     }
-    socket.onmessage = ({ data }) => events.text(typeof data === 'string' ? data : '')
+    socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) =>
+      typeof data === 'string' ? events.text(data) : events.bytes(new Uint8Array(data))
     socket.onclose = ({ code, reason }) => {
       if (hasOpened) events.ended({ kind: 'closed', code, reason })
       else events.ended({ kind: 'lost', cause: new Error('the WebSocket did not open') })
     }
     return {
-      send: (text) => {
-        if (socket.readyState === WebSocket.OPEN) socket.send(text)
+      send: (data) => {
+        if (socket.readyState === WebSocket.OPEN) socket.send(data as string | Uint8Array<ArrayBuffer>)
       },
       close: (code, reason) => socket.close(code, reason),
       terminate: () => socket.close(),

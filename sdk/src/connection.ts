@@ -15,6 +15,7 @@ import type { Connector } from './connector.ts'
 import { webSocketUrl } from './endpoints.ts'
 import type { Socket, SocketEnd, Timer } from './platform.ts'
 import { TidingsError } from './protocol/errors.ts'
+import { JSON_SUBPROTOCOL } from './protocol/version.ts'
 import { verdictOfEnd } from './socket-end.ts'
 import { TokenRenewal } from './token-renewal.ts'
 
@@ -162,9 +163,10 @@ export class Connection {
     this.#token = token
     const isPresent = (): boolean => generation === this.#generation
     try {
-      this.#socket = this.#connector.connect(webSocketUrl(this.#url) + this.#path, token, {
+      this.#socket = this.#connector.connect(webSocketUrl(this.#url) + this.#path, JSON_SUBPROTOCOL, token, {
         opened: () => isPresent() && this.#step('opened'),
         text: (data) => isPresent() && this.#text(data),
+        bytes: () => isPresent() && this.#broke('the broker sent a frame of another protocol'),
         alive: () => isPresent() && this.#heard(),
         ended: (end) => isPresent() && this.#ended(end),
       })

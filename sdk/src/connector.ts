@@ -5,7 +5,6 @@
 import { Credentials, type Token } from './credentials.ts'
 import { Endpoints } from './endpoints.ts'
 import type { Clock, Http, HttpOutcome, Platform, Random, Socket, SocketEvents } from './platform.ts'
-import { JSON_SUBPROTOCOL } from './protocol/version.ts'
 
 export class Connector {
   readonly clock: Clock
@@ -46,8 +45,8 @@ export class Connector {
     this.#http.send({ method: 'GET', url, headers: authorization(token), timeoutMs }, done)
   }
 
-  connect(url: string, token: string | undefined, events: SocketEvents): Socket {
-    return this.#platform.connect(url, JSON_SUBPROTOCOL, token, events)
+  connect(url: string, protocol: string, token: string | undefined, events: SocketEvents): Socket {
+    return this.#platform.connect(url, protocol, token, events)
   }
 
   close(): void {

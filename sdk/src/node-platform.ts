@@ -24,7 +24,7 @@ export const nodePlatform: Platform = {
     let cause: unknown
     let hasEnded = false
     socket.on('open', () => events.opened())
-    socket.on('message', (data: Buffer) => events.text(data.toString()))
+    socket.on('message', (data: Buffer, isBinary) => (isBinary ? events.bytes(data) : events.text(data.toString())))
     socket.on('ping', () => events.alive())
     socket.on('pong', () => events.alive())
     socket.on('unexpected-response', (request, response) => {
@@ -49,7 +49,7 @@ export const nodePlatform: Platform = {
       events.ended(cause === undefined ? { kind: 'closed', code, reason: reason.toString() } : { kind: 'lost', cause })
     })
     return {
-      send: (text) => socket.send(text),
+      send: (data) => socket.send(data),
       close: (code, reason) => socket.close(code, reason),
       terminate: () => socket.terminate(),
     }

@@ -56,13 +56,14 @@ export type SocketEnd =
 export interface SocketEvents {
   opened(): void
   text(data: string): void
+  bytes(data: Uint8Array): void
   /** A ping or pong, where the platform shows them. */
   alive(): void
   ended(end: SocketEnd): void
 }
 
 export interface Socket {
-  send(text: string): void
+  send(data: string | Uint8Array): void
   /** The closing handshake. */
   close(code: number, reason: string): void
   /** Ends it without one. `ended` may or may not come. */

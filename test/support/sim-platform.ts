@@ -48,6 +48,7 @@ export class SimSocket implements Socket {
   readonly url: string
   readonly token: string | undefined
   readonly sent: Record<string, unknown>[] = []
+  readonly sentBytes: Uint8Array[] = []
   closedWith: number | undefined
   isTerminated = false
   readonly #events: SocketEvents
@@ -58,8 +59,9 @@ export class SimSocket implements Socket {
     this.#events = events
   }
 
-  send(text: string): void {
-    this.sent.push(JSON.parse(text) as Record<string, unknown>)
+  send(data: string | Uint8Array): void {
+    if (typeof data === 'string') this.sent.push(JSON.parse(data) as Record<string, unknown>)
+    else this.sentBytes.push(data)
   }
 
   close(code: number): void {
@@ -81,6 +83,10 @@ export class SimSocket implements Socket {
 
   say(frame: unknown): void {
     this.#events.text(typeof frame === 'string' ? frame : JSON.stringify(frame))
+  }
+
+  sayBytes(bytes: Uint8Array): void {
+    this.#events.bytes(bytes)
   }
 
   ping(): void {

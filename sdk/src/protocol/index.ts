@@ -1,5 +1,7 @@
 /** The protocol subpath's public list: everything on which broker and client must agree. */
+export * from './consume-frames.ts'
 export * from './errors.ts'
+export * from './frame-bytes.ts'
 export * from './frames.ts'
 export * from './http.ts'
 export * from './limits.ts'

@@ -31,6 +31,11 @@ export const LIMITS = {
   /** Bytes of one frame from a client, and ids in it. */
   frameBytes: 1_048_576,
   idsPerFrame: 10_000,
+  /** Ranges in one binary frame, and messages that the ranges of one request may name together. */
+  rangesPerFrame: 10_000,
+  offsetsPerFrame: 100_000,
+  /** Topics that one connection of a pattern may be told of before it has to be made anew. */
+  topicsPerConnection: 100_000,
   prefetch: 100_000,
   maxUnacked: 1_000_000,
   maxDeliveries: 10_000,

@@ -10,3 +10,5 @@ export const OLDEST_PROTOCOL_VERSION = 1
 
 /** One JSON object a text frame; what a client gets that asks for nothing. */
 export const JSON_SUBPROTOCOL = 'tidings.json.v1'
+/** Batches of records with no JSON on the way: what the SDK speaks. PROTOCOL.md describes it. */
+export const BINARY_SUBPROTOCOL = 'tidings.binary.v1'
