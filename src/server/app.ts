@@ -11,6 +11,7 @@ import type { Clock } from '../base/clock.ts'
 import { InvariantError } from '../base/invariant.ts'
 import { type Logger, nullLogger } from '../base/telemetry.ts'
 import type { Host } from '../cluster/host.ts'
+import { Admission, type Admitted, type UpgradeRequest } from './admission.ts'
 import { EventStreams } from './event-routes.ts'
 import type { ServerMetrics } from './metrics.ts'
 import { opsRoutes } from './ops-routes.ts'
@@ -25,7 +26,7 @@ import { scheduleRoutes } from './schedule-routes.ts'
 import { segmentRoutes } from './segment-routes.ts'
 import { subscriptionRoutes } from './subscription-routes.ts'
 import { topicRoutes } from './topic-routes.ts'
-import { Streams } from './websocket.ts'
+import { WebSocketEdge } from './websocket.ts'
 
 export interface ServerOptions {
   host: string
@@ -62,7 +63,8 @@ const DRAIN_STEP_MS = 20
 export class Server {
   readonly #parts: ServerParts
   readonly #app: FastifyInstance
-  readonly #streams: Streams
+  readonly #admission: Admission
+  readonly #webSockets: WebSocketEdge
   readonly #events: EventStreams
   readonly routes = new RouteTable()
   readonly #sockets: Set<Duplex & { bytesRead: number }> = new Set()
@@ -73,7 +75,7 @@ export class Server {
     const { host, clock, logger, metrics, options } = parts
     const isDraining = (): boolean => this.#isDraining
     this.#app = createFastify(options)
-    this.#streams = new Streams({
+    this.#admission = new Admission({
       host,
       clock,
       logger,
@@ -83,6 +85,7 @@ export class Server {
       joined: () => metrics.consumerJoined(),
       left: () => metrics.consumerLeft(),
     })
+    this.#webSockets = new WebSocketEdge(this.#admission, logger)
     this.#events = new EventStreams({
       host,
       clock,
@@ -151,10 +154,10 @@ export class Server {
     }
     sweep()
     const limit = clock.after(options.drainMs, () => {
-      this.#streams.terminate()
+      this.#admission.terminate()
       server.closeAllConnections()
     })
-    await Promise.all([isStopped, this.#streams.drain()])
+    await Promise.all([isStopped, this.#admission.drain()])
     isOver.yet = true
     limit.cancel()
     await this.#app.close()
@@ -165,6 +168,11 @@ export class Server {
     return this.#app.inject.bind(this.#app)
   }
 
+  /** The same for WebSockets: rejects with the refusal, else opens the session on a socket of the caller's. */
+  admit(request: UpgradeRequest): Promise<Admitted> {
+    return this.#admission.admit(request)
+  }
+
   #edges(): void {
     const app = this.#app
     const { logger, metrics, options } = this.#parts
@@ -173,7 +181,7 @@ export class Server {
       this.#sockets.add(socket)
       socket.once('close', () => this.#sockets.delete(socket))
     })
-    app.server.on('upgrade', (request, socket: Duplex, head: Buffer) => this.#streams.upgrade(request, socket, head))
+    app.server.on('upgrade', (request, socket: Duplex, head: Buffer) => this.#webSockets.upgrade(request, socket, head))
     app.server.on('connection', (socket: Duplex) => {
       metrics.connected()
       socket.once('close', () => metrics.disconnected())

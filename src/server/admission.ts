@@ -1,0 +1,134 @@
+/**
+ * What a WebSocket may be opened for: checks an upgrade, and opens the session that it asks for on a socket. Knows no
+ * WebSocket library: websocket.ts is the edge with one, and whoever has the broker in its own program brings
+ * sockets of its own. Owns the set of sessions, which drain ends.
+ */
+import { JSON_SUBPROTOCOL, TidingsError } from '@tidings/sdk/protocol'
+import type { Clock } from '../base/clock.ts'
+import type { Logger } from '../base/telemetry.ts'
+import type { Host } from '../cluster/host.ts'
+import { checkOrigin } from './origin.ts'
+import { Session, type Socket } from './session.ts'
+import { parseStreamRequest } from './stream-request.ts'
+
+export interface StreamParts {
+  host: Host
+  clock: Clock
+  logger: Logger
+  /** Origins of browser pages that may connect; clients that send no Origin always may. */
+  allowedOrigins: readonly string[]
+  consumerWriteTimeoutMs: number
+  isDraining(): boolean
+  joined(): void
+  left(): void
+}
+
+/** As node:http's IncomingMessage has it: names of headers in lower case. */
+export interface UpgradeRequest {
+  method?: string | undefined
+  url?: string | undefined
+  headers: Readonly<Record<string, string | string[] | undefined>>
+}
+
+/** What an edge tells a session. */
+export interface OpenSession {
+  /** A text frame came. */
+  received(text: string): void
+  /** A binary frame came; the bytes belong to the session from now on. */
+  receivedBinary(bytes: Uint8Array): void
+  /** Any sign of life. */
+  heard(): void
+  /** The socket's queue ran empty. */
+  drained(): void
+  /** The connection is of no use any more: what was delivered goes back at once. `closed` follows. */
+  failed(): void
+  /** The connection is gone. Told once, and nothing after it. */
+  closed(): void
+}
+
+/** An upgrade that was found good. */
+export interface Admitted {
+  open(socket: Socket): OpenSession
+}
+
+export class Admission {
+  readonly #parts: StreamParts
+  readonly #sessions = new Map<{ drain(): void }, Socket>()
+  #idle: (() => void) | undefined
+
+  constructor(parts: StreamParts) {
+    this.#parts = parts
+  }
+
+  /** Rejects with what is to be answered in plain HTTP. */
+  async admit(request: UpgradeRequest): Promise<Admitted> {
+    const { headers } = request
+    if (one(headers['upgrade'])?.toLowerCase() !== 'websocket' || request.method !== 'GET') {
+      throw new TidingsError('invalid_argument', 'the only upgrade here is a GET to "websocket"')
+    }
+    checkOrigin(one(headers['origin']), this.#parts.allowedOrigins)
+    const offered = one(headers['sec-websocket-protocol'])
+      ?.split(',')
+      .map((name) => name.trim())
+    if (offered && !offered.includes(JSON_SUBPROTOCOL)) {
+      throw new TidingsError('invalid_argument', `the only subprotocol of this release is ${JSON_SUBPROTOCOL}`)
+    }
+    const { topic, subscription: name, patch, ...consumer } = parseStreamRequest(request.url ?? '/')
+    this.#mustServe()
+    const subscription = await this.#parts.host.ensureSubscription(topic, name, patch)
+    this.#mustServe()
+    return {
+      open: (socket) => {
+        const { clock, logger, consumerWriteTimeoutMs } = this.#parts
+        const session = new Session(socket, clock, logger, { ...consumer, writeTimeoutMs: consumerWriteTimeoutMs })
+        this.#enter(session, socket)
+        session.join(subscription)
+        return {
+          received: (text) => session.received(text),
+          receivedBinary: () => session.receivedBinary(),
+          heard: () => session.heard(),
+          drained: () => session.drained(),
+          failed: () => session.closed(),
+          closed: () => {
+            session.closed()
+            this.#leave(session)
+          },
+        }
+      },
+    }
+  }
+
+  /** Ends every session, after the answers that are under way; resolves when all are closed. */
+  drain(): Promise<void> {
+    for (const session of this.#sessions.keys()) session.drain()
+    if (this.#sessions.size === 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      this.#idle = resolve
+    })
+  }
+
+  terminate(): void {
+    for (const socket of this.#sessions.values()) socket.terminate()
+  }
+
+  #enter(session: { drain(): void }, socket: Socket): void {
+    this.#sessions.set(session, socket)
+    this.#parts.joined()
+  }
+
+  #leave(session: { drain(): void }): void {
+    this.#sessions.delete(session)
+    this.#parts.left()
+    if (this.#sessions.size === 0) this.#idle?.()
+  }
+
+  #mustServe(): void {
+    if (this.#parts.isDraining()) {
+      throw new TidingsError('overloaded', 'the broker is shutting down: try another or later')
+    }
+  }
+}
+
+function one(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value
+}
