@@ -1,7 +1,7 @@
 /** The Clock contract against the system's clock and the simulated one. */
 import { systemClock } from '../../src/base/clock.ts'
+import { SimClock } from '../../src/testing/sim-clock.ts'
 import { settle } from '../support/settle.ts'
-import { SimClock } from '../support/sim-clock.ts'
 import { clockContract } from './clock.ts'
 
 clockContract('system clock', () => ({

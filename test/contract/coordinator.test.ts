@@ -6,9 +6,9 @@ import { Latch } from '../../src/base/latch.ts'
 import { nodeDisk } from '../../src/base/node-disk.ts'
 import { MemoryCoordinator } from '../../src/cluster/memory-coordinator.ts'
 import { openSqliteCoordinator } from '../../src/cluster/sqlite-coordinator.ts'
+import { SimClock } from '../../src/testing/sim-clock.ts'
+import { SimRandom } from '../../src/testing/sim-random.ts'
 import { settle } from '../support/settle.ts'
-import { SimClock } from '../support/sim-clock.ts'
-import { SimRandom } from '../support/sim-random.ts'
 import { coordinatorContract } from './coordinator.ts'
 
 coordinatorContract('memory', async () => {

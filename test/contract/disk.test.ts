@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { makeDataDirectory, nodeDisk } from '../../src/base/node-disk.ts'
-import { SimDisk } from '../support/sim-disk.ts'
-import { SimRandom } from '../support/sim-random.ts'
+import { SimDisk } from '../../src/testing/sim-disk.ts'
+import { SimRandom } from '../../src/testing/sim-random.ts'
 import { diskContract } from './disk.ts'
 
 diskContract('node disk', async () => {

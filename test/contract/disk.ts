@@ -1,7 +1,7 @@
 /**
  * What every Disk must do, whatever it stands on. Run against the real one and the simulated one, so
  * that neither can promise what the other does not keep. What only a crash shows is tested with
- * the simulated disk (unit/support/sim-disk.test.ts) and in process tests.
+ * the simulated disk (unit/testing/sim-disk.test.ts) and in process tests.
  */
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'

@@ -3,7 +3,7 @@
  * subscriptions are sent elsewhere, and some of it is cut short by a crash. Called by the scenario.
  */
 import type { Position } from '@tidings/sdk/protocol'
-import type { SimRandom } from '../support/sim-random.ts'
+import type { SimRandom } from '../../src/testing/sim-random.ts'
 import { covers, type Role } from './cast.ts'
 import type { Life, Machine } from './machine.ts'
 import type { Scene, Seat, Stage } from './stage.ts'

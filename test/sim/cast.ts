@@ -2,7 +2,7 @@
  * The cast of a simulated run: which topics it has and which subscriptions take part. A run draws a few of
  * many kinds, so that it stays small, and a thousand runs have them all together.
  */
-import type { SimRandom } from '../support/sim-random.ts'
+import type { SimRandom } from '../../src/testing/sim-random.ts'
 import type { Published } from './topic-witness.ts'
 
 export const TOPIC = 'orders.main'

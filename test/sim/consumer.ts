@@ -4,7 +4,7 @@
  */
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Attachment, ConsumerPort, Delivery, Gap, Subscription } from '../../src/subscription/subscription.ts'
-import type { SimRandom } from '../support/sim-random.ts'
+import type { SimRandom } from '../../src/testing/sim-random.ts'
 import type { Grip } from './grip.ts'
 import type { SubscriptionWitness } from './subscription-witness.ts'
 import type { Witness } from './witness.ts'

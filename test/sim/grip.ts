@@ -5,7 +5,7 @@
 import { type MessageId, REDRIVEN_TO_HEADER, recordHeaders, recordValueAt } from '@tidings/sdk/protocol'
 import { HAS_ADDRESSEE, type RecordBatch } from '../../src/log/record-batch.ts'
 import type { Attachment, Delivery } from '../../src/subscription/subscription.ts'
-import type { SimRandom } from '../support/sim-random.ts'
+import type { SimRandom } from '../../src/testing/sim-random.ts'
 import { ACK_DEADLINE_MS } from './cast.ts'
 import type { Life } from './machine.ts'
 import { laneOf, type Place, placeOf } from './sighting.ts'

@@ -14,10 +14,10 @@ import { Catalog } from '../../src/cluster/catalog.ts'
 import { MemoryCoordinator } from '../../src/cluster/memory-coordinator.ts'
 import { CacheBudget } from '../../src/log/batch-cache.ts'
 import { OpenSegments } from '../../src/log/open-segments.ts'
+import { SimClock } from '../../src/testing/sim-clock.ts'
+import { SimDisk } from '../../src/testing/sim-disk.ts'
+import type { SimRandom } from '../../src/testing/sim-random.ts'
 import { settle } from '../support/settle.ts'
-import { SimClock } from '../support/sim-clock.ts'
-import { SimDisk } from '../support/sim-disk.ts'
-import type { SimRandom } from '../support/sim-random.ts'
 
 /** From a boot to the next crash. */
 export interface Life {

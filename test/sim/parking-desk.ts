@@ -3,7 +3,7 @@
  * tells the witness what was asked for and what was answered. One at a time per subscription.
  */
 import type { Doing, ParkedKey } from '../../src/subscription/subscription.ts'
-import type { SimRandom } from '../support/sim-random.ts'
+import type { SimRandom } from '../../src/testing/sim-random.ts'
 import type { Life } from './machine.ts'
 import type { Seat, Stage } from './stage.ts'
 import type { Witness } from './witness.ts'

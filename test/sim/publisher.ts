@@ -4,7 +4,7 @@
  */
 import type { TidingsError } from '@tidings/sdk/protocol'
 import { isScheduled, type PublishInput, type PublishOutcome, type Topic } from '../../src/partition/topic.ts'
-import type { SimRandom } from '../support/sim-random.ts'
+import type { SimRandom } from '../../src/testing/sim-random.ts'
 import type { Life } from './machine.ts'
 import type { Published } from './topic-witness.ts'
 import type { Witness } from './witness.ts'

@@ -4,7 +4,7 @@
  */
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Subscription } from '../../src/subscription/subscription.ts'
-import type { SimRandom } from '../support/sim-random.ts'
+import type { SimRandom } from '../../src/testing/sim-random.ts'
 import { ACK_DEADLINE_MS } from './cast.ts'
 import type { Grip } from './grip.ts'
 import type { Life } from './machine.ts'

@@ -6,7 +6,7 @@
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Topic } from '../../src/partition/topic.ts'
 import type { Subscription } from '../../src/subscription/subscription.ts'
-import type { SimRandom } from '../support/sim-random.ts'
+import type { SimRandom } from '../../src/testing/sim-random.ts'
 import { covers, RETENTION, type Retention, type Role } from './cast.ts'
 import { Consumer } from './consumer.ts'
 import type { DeathWitness } from './death-witness.ts'

@@ -14,9 +14,9 @@ import {
   stampBatch,
 } from '../../src/log/record-batch.ts'
 import type { CompactionReport } from '../../src/log/segment-compaction.ts'
+import { SimDisk } from '../../src/testing/sim-disk.ts'
+import { SimRandom } from '../../src/testing/sim-random.ts'
 import { settle } from './settle.ts'
-import { SimDisk } from './sim-disk.ts'
-import { SimRandom } from './sim-random.ts'
 import { logOptions, TAG } from './storage.ts'
 
 export interface Message {

@@ -3,9 +3,9 @@
  * what must not happen must not.
  */
 import type { Disk, DiskFile } from '../../src/base/disk.ts'
+import { SimDisk, type SimDiskOptions } from '../../src/testing/sim-disk.ts'
+import { SimRandom } from '../../src/testing/sim-random.ts'
 import { settle } from './settle.ts'
-import { SimDisk, type SimDiskOptions } from './sim-disk.ts'
-import { SimRandom } from './sim-random.ts'
 
 /** Enough for every outcome that is tested for to come up. */
 export const SEEDS = Array.from({ length: 150 }, (_, seed) => seed)

@@ -6,10 +6,10 @@ import { BrokerHost } from '../../src/cluster/broker-host.ts'
 import { Catalog } from '../../src/cluster/catalog.ts'
 import { MemoryCoordinator } from '../../src/cluster/memory-coordinator.ts'
 import type { PublishReceipt } from '../../src/partition/topic.ts'
+import { SimClock } from '../../src/testing/sim-clock.ts'
+import { SimDisk } from '../../src/testing/sim-disk.ts'
+import { SimRandom } from '../../src/testing/sim-random.ts'
 import { settle } from './settle.ts'
-import { SimClock } from './sim-clock.ts'
-import { SimDisk } from './sim-disk.ts'
-import { SimRandom } from './sim-random.ts'
 import { environment } from './storage.ts'
 
 /** How often the host looks after its partitions. */

@@ -6,10 +6,10 @@
 import { recordEnd, recordIdempotencyKey, recordValueAt } from '@tidings/sdk/protocol'
 import { LogPartition } from '../../src/partition/partition.ts'
 import { HostedTopic, isScheduled, type PublishInput } from '../../src/partition/topic.ts'
+import { SimClock } from '../../src/testing/sim-clock.ts'
+import { SimDisk } from '../../src/testing/sim-disk.ts'
+import { SimRandom } from '../../src/testing/sim-random.ts'
 import { settle } from './settle.ts'
-import { SimClock } from './sim-clock.ts'
-import { SimDisk } from './sim-disk.ts'
-import { SimRandom } from './sim-random.ts'
 import { environment, topicSettings } from './storage.ts'
 
 export const PARTITIONS = 2

@@ -11,8 +11,8 @@ import type {
   SocketEnd,
   SocketEvents,
 } from '../../sdk/src/platform.ts'
-import { SimClock } from './sim-clock.ts'
-import { SimRandom } from './sim-random.ts'
+import { SimClock } from '../../src/testing/sim-clock.ts'
+import { SimRandom } from '../../src/testing/sim-random.ts'
 
 export class SimRequest {
   readonly request: HttpRequest

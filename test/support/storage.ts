@@ -14,8 +14,8 @@ import type { LogOptions } from '../../src/log/log.ts'
 import { OpenSegments } from '../../src/log/open-segments.ts'
 import { BATCH_HEADER_BYTES, RecordBatch, stampBatch } from '../../src/log/record-batch.ts'
 import type { PartitionEnvironment } from '../../src/partition/partition.ts'
-import { SimClock } from './sim-clock.ts'
-import { SimRandom } from './sim-random.ts'
+import { SimClock } from '../../src/testing/sim-clock.ts'
+import { SimRandom } from '../../src/testing/sim-random.ts'
 
 export const TAG: number = partitionTag('topic', 0, 'data')
 

@@ -11,10 +11,10 @@ import {
 import { type Logger, type Metrics, nullLogger, nullMetrics } from '../../src/base/telemetry.ts'
 import { CursorStore } from '../../src/subscription/cursor-store.ts'
 import { SubscriptionRunner } from '../../src/subscription/subscription-runner.ts'
+import { SimClock } from '../../src/testing/sim-clock.ts'
 import { MemoryPartition } from './memory-partition.ts'
 import { MemoryDirectory } from './memory-topic.ts'
 import { settle } from './settle.ts'
-import { SimClock } from './sim-clock.ts'
 
 export class SubscriptionRig {
   readonly clock: SimClock

@@ -4,7 +4,7 @@
  * Everything else is passed through.
  */
 import type { Change, Coordinator, Guard, Write } from '../../src/cluster/coordinator.ts'
-import type { SimRandom } from './sim-random.ts'
+import type { SimRandom } from '../../src/testing/sim-random.ts'
 
 type Outcome = { ok: boolean; revision: number }
 

@@ -4,9 +4,9 @@ import type { Disk } from '../../../src/base/disk.ts'
 import { BrokerHost } from '../../../src/cluster/broker-host.ts'
 import { Catalog } from '../../../src/cluster/catalog.ts'
 import { MemoryCoordinator } from '../../../src/cluster/memory-coordinator.ts'
-import { SimClock } from '../../support/sim-clock.ts'
-import { SimDisk } from '../../support/sim-disk.ts'
-import { SimRandom } from '../../support/sim-random.ts'
+import { SimClock } from '../../../src/testing/sim-clock.ts'
+import { SimDisk } from '../../../src/testing/sim-disk.ts'
+import { SimRandom } from '../../../src/testing/sim-random.ts'
 import { environment } from '../../support/storage.ts'
 
 /** Open files of a disk, counted: what is opened must be closed. */

@@ -4,8 +4,8 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { Catalog } from '../../../src/cluster/catalog.ts'
 import type { Coordinator } from '../../../src/cluster/coordinator.ts'
 import { MemoryCoordinator } from '../../../src/cluster/memory-coordinator.ts'
-import { SimClock } from '../../support/sim-clock.ts'
-import { SimRandom } from '../../support/sim-random.ts'
+import { SimClock } from '../../../src/testing/sim-clock.ts'
+import { SimRandom } from '../../../src/testing/sim-random.ts'
 import { UnsureCoordinator } from '../../support/unsure-coordinator.ts'
 
 let store: MemoryCoordinator

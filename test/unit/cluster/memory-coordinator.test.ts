@@ -2,9 +2,9 @@
 import { describe, expect, it } from 'vitest'
 import type { Change } from '../../../src/cluster/coordinator.ts'
 import { type Journal, MemoryCoordinator, type StoreContent } from '../../../src/cluster/memory-coordinator.ts'
+import { SimClock } from '../../../src/testing/sim-clock.ts'
+import { SimRandom } from '../../../src/testing/sim-random.ts'
 import { settle } from '../../support/settle.ts'
-import { SimClock } from '../../support/sim-clock.ts'
-import { SimRandom } from '../../support/sim-random.ts'
 
 function make(more: { content?: StoreContent; journal?: Journal; historyCount?: number; clock?: SimClock } = {}) {
   return new MemoryCoordinator({ clock: new SimClock(), random: new SimRandom('memory'), ...more })

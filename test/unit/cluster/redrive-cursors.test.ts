@@ -4,9 +4,9 @@ import type { Hosted } from '../../../src/cluster/hosted.ts'
 import { forgetRedrives } from '../../../src/cluster/redrive-cursors.ts'
 import { CursorStore } from '../../../src/subscription/cursor-store.ts'
 import { redriveCursorId } from '../../../src/subscription/redrive.ts'
+import { SimClock } from '../../../src/testing/sim-clock.ts'
 import { HostRig } from '../../support/host-rig.ts'
 import { MemoryPartition } from '../../support/memory-partition.ts'
-import { SimClock } from '../../support/sim-clock.ts'
 
 const everything = { max: 10_000, filter: null, dryRun: false }
 

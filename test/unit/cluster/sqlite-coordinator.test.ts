@@ -9,8 +9,8 @@ import { Latch } from '../../../src/base/latch.ts'
 import { nodeDisk } from '../../../src/base/node-disk.ts'
 import type { MemoryCoordinator } from '../../../src/cluster/memory-coordinator.ts'
 import { openSqliteCoordinator, StoreError } from '../../../src/cluster/sqlite-coordinator.ts'
-import { SimClock } from '../../support/sim-clock.ts'
-import { SimRandom } from '../../support/sim-random.ts'
+import { SimClock } from '../../../src/testing/sim-clock.ts'
+import { SimRandom } from '../../../src/testing/sim-random.ts'
 
 let folder: string
 let directory: string

@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest'
 import type { Disk } from '../../../src/base/disk.ts'
 import type { LogOptions } from '../../../src/log/log.ts'
 import { verifyLog } from '../../../src/log/verify.ts'
+import { SimRandom } from '../../../src/testing/sim-random.ts'
 import { type Message, Story, TOMBSTONE_MS, WINDOW_MS } from '../../support/compaction-story.ts'
 import { settle } from '../../support/settle.ts'
-import { SimRandom } from '../../support/sim-random.ts'
 import { TAG } from '../../support/storage.ts'
 
 const message: fc.Arbitrary<Message> = fc.record({

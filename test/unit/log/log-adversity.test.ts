@@ -5,8 +5,8 @@ import { Log } from '../../../src/log/log.ts'
 import { VersionError } from '../../../src/log/log-recovery.ts'
 import type { RecordBatch } from '../../../src/log/record-batch.ts'
 import { verifyLog } from '../../../src/log/verify.ts'
-import { SimDisk } from '../../support/sim-disk.ts'
-import { SimRandom } from '../../support/sim-random.ts'
+import { SimDisk } from '../../../src/testing/sim-disk.ts'
+import { SimRandom } from '../../../src/testing/sim-random.ts'
 import { batch, logOptions, TAG } from '../../support/storage.ts'
 
 function newDisk(seed = 1): SimDisk {

@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest'
 import { Log } from '../../../src/log/log.ts'
 import { CorruptionError } from '../../../src/log/log-recovery.ts'
 import type { RecordBatch } from '../../../src/log/record-batch.ts'
-import { SimDisk } from '../../support/sim-disk.ts'
-import { SimRandom } from '../../support/sim-random.ts'
+import { SimDisk } from '../../../src/testing/sim-disk.ts'
+import { SimRandom } from '../../../src/testing/sim-random.ts'
 import { batch, logOptions } from '../../support/storage.ts'
 
 /** Appends batches of so many records each, syncing after each one; values are their offsets. */

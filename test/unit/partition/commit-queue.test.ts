@@ -7,10 +7,10 @@ import {
   type GroupCommitOptions,
   type Records,
 } from '../../../src/partition/commit-queue.ts'
+import { SimClock } from '../../../src/testing/sim-clock.ts'
+import { SimDisk } from '../../../src/testing/sim-disk.ts'
+import { SimRandom } from '../../../src/testing/sim-random.ts'
 import { settle } from '../../support/settle.ts'
-import { SimClock } from '../../support/sim-clock.ts'
-import { SimDisk } from '../../support/sim-disk.ts'
-import { SimRandom } from '../../support/sim-random.ts'
 import { environment, logOptions, record } from '../../support/storage.ts'
 
 class Entry implements CommitEntry {

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { IdempotencyWindow } from '../../../src/partition/idempotency-window.ts'
-import { SimRandom } from '../../support/sim-random.ts'
+import { SimRandom } from '../../../src/testing/sim-random.ts'
 
 const WINDOW_MS = 1000
 const bytes = (text: string): Buffer => Buffer.from(text)

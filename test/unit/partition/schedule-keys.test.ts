@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type FirstSchedule, ScheduleKeys } from '../../../src/partition/schedule-keys.ts'
-import { SimRandom } from '../../support/sim-random.ts'
+import { SimRandom } from '../../../src/testing/sim-random.ts'
 
 describe('the keys of scheduled messages', () => {
   it('know every key that is alive, and none that is over', () => {

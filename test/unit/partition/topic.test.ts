@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest'
 import type { PartitionEnvironment } from '../../../src/partition/partition.ts'
 import { LogPartition } from '../../../src/partition/partition.ts'
 import { HostedTopic, type PublishInput, type PublishReceipt } from '../../../src/partition/topic.ts'
-import { SimClock } from '../../support/sim-clock.ts'
-import { SimDisk } from '../../support/sim-disk.ts'
-import { SimRandom } from '../../support/sim-random.ts'
+import { SimClock } from '../../../src/testing/sim-clock.ts'
+import { SimDisk } from '../../../src/testing/sim-disk.ts'
+import { SimRandom } from '../../../src/testing/sim-random.ts'
 import { environment, topicSettings } from '../../support/storage.ts'
 
 interface Rig {

@@ -12,7 +12,7 @@ import { verdictOfEnd } from '../../../sdk/src/socket-end.ts'
 import { checkedOptions, type SubscribeOptions, streamPath } from '../../../sdk/src/subscribe-options.ts'
 import { parseJsonBatch } from '../../../src/server/batch-request.ts'
 import { parseStreamRequest } from '../../../src/server/stream-request.ts'
-import { SimRandom } from '../../support/sim-random.ts'
+import { SimRandom } from '../../../src/testing/sim-random.ts'
 
 function codeOf(run: () => unknown): string {
   try {

@@ -4,8 +4,8 @@ import type { RecordBatch } from '../../../src/log/record-batch.ts'
 import type { Partition } from '../../../src/partition/partition.ts'
 import { sliceOf } from '../../../src/server/event-slice.ts'
 import { messageJson } from '../../../src/server/message-json.ts'
+import { SimClock } from '../../../src/testing/sim-clock.ts'
 import { MemoryPartition } from '../../support/memory-partition.ts'
-import { SimClock } from '../../support/sim-clock.ts'
 
 const PLACE = { position: 0, partitionTag: 0, mark: Buffer.alloc(8) }
 

@@ -4,10 +4,10 @@ import type { Disk } from '../../../src/base/disk.ts'
 import { Log } from '../../../src/log/log.ts'
 import type { SealedFile } from '../../../src/log/sealed-file.ts'
 import { SegmentBody } from '../../../src/server/segment-body.ts'
+import { SimClock } from '../../../src/testing/sim-clock.ts'
+import { SimDisk } from '../../../src/testing/sim-disk.ts'
+import { SimRandom } from '../../../src/testing/sim-random.ts'
 import { settle } from '../../support/settle.ts'
-import { SimClock } from '../../support/sim-clock.ts'
-import { SimDisk } from '../../support/sim-disk.ts'
-import { SimRandom } from '../../support/sim-random.ts'
 import { batch, logOptions } from '../../support/storage.ts'
 
 /** Segments of several chunks each, and how many handles are open on them. */

@@ -4,9 +4,9 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { nullLogger } from '../../../src/base/telemetry.ts'
 import { Session, SOCKET_BYTES_MAX, type Socket } from '../../../src/server/session.ts'
 import type { Attachment, Confirmed, Delivery, Subscription } from '../../../src/subscription/subscription.ts'
+import { SimClock } from '../../../src/testing/sim-clock.ts'
 import { batchOf } from '../../support/batch-of.ts'
 import { settle } from '../../support/settle.ts'
-import { SimClock } from '../../support/sim-clock.ts'
 
 /** A socket whose reader the test plays: what is sent stays queued until `read`. */
 class FakeSocket implements Socket {

@@ -7,10 +7,10 @@ import { type EventSink, EventStream, SINK_BYTES_MAX } from '../../../src/server
 import { messageJson } from '../../../src/server/message-json.ts'
 import { TopicEvents } from '../../../src/server/topic-events.ts'
 import type { Gap } from '../../../src/subscription/subscription.ts'
+import { SimClock } from '../../../src/testing/sim-clock.ts'
 import { EventParser, type ServerEvent } from '../../support/event-client.ts'
 import { MemoryPartition } from '../../support/memory-partition.ts'
 import { settle } from '../../support/settle.ts'
-import { SimClock } from '../../support/sim-clock.ts'
 
 /** A response whose reader the test plays. */
 class FakeSink implements EventSink {

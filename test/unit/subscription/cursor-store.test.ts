@@ -4,9 +4,9 @@ import { type Logger, nullLogger } from '../../../src/base/telemetry.ts'
 import type { AckLedger } from '../../../src/subscription/ack-ledger.ts'
 import type { Cursor } from '../../../src/subscription/cursor.ts'
 import { CursorStore } from '../../../src/subscription/cursor-store.ts'
+import { SimClock } from '../../../src/testing/sim-clock.ts'
 import { MemoryPartition } from '../../support/memory-partition.ts'
 import { settle } from '../../support/settle.ts'
-import { SimClock } from '../../support/sim-clock.ts'
 
 const policy = { ordered: false, backoff: { minMs: 500, maxMs: 60_000 }, maxDeliveries: null }
 const holder = { outstanding: 0 }

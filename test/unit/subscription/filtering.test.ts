@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import type { Logger } from '../../../src/base/telemetry.ts'
+import { SimClock } from '../../../src/testing/sim-clock.ts'
 import { FakeConsumer, messages, messagesOf } from '../../support/fake-consumer.ts'
 import { MemoryPartition } from '../../support/memory-partition.ts'
 import { settle } from '../../support/settle.ts'
-import { SimClock } from '../../support/sim-clock.ts'
 import { ids, SubscriptionRig } from '../../support/subscription-rig.ts'
 
 const EVERY_THIRD = { filter: 'value.n % 3 == 0' }

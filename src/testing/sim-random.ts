@@ -4,8 +4,8 @@
  * more does not shift the fate of all the others. The same seed and labels give the same numbers.
  */
 import { createHash } from 'node:crypto'
-import type { Random } from '../../src/base/clock.ts'
-import { assert } from '../../src/base/invariant.ts'
+import type { Random } from '../base/clock.ts'
+import { assert } from '../base/invariant.ts'
 
 const TWO_TO_32 = 2 ** 32
 

@@ -9,8 +9,8 @@
  * sim-schedule.ts for how a driver picks what happens next, and can crash before and after it).
  */
 import { crc32 } from 'node:zlib'
-import { type Disk, type DiskFile, errorCode, type OpenMode, pathNames } from '../../src/base/disk.ts'
-import { assert } from '../../src/base/invariant.ts'
+import { type Disk, type DiskFile, errorCode, type OpenMode, pathNames } from '../base/disk.ts'
+import { assert } from '../base/invariant.ts'
 import { type Fault, SimFaults } from './sim-faults.ts'
 import { pickSurvival, SimFile, type Survival } from './sim-file.ts'
 import { isWithin, SimDirectory, SimNames, type SimNode } from './sim-names.ts'

@@ -1,9 +1,9 @@
 /** Who lets operations happen: any order under a driver, the same order for the same seed. */
 import { describe, expect, it } from 'vitest'
 import type { Disk } from '../../../src/base/disk.ts'
+import { SimRandom } from '../../../src/testing/sim-random.ts'
 import { driven, machineOf, SEEDS } from '../../support/disk-story.ts'
 import { settle } from '../../support/settle.ts'
-import { SimRandom } from '../../support/sim-random.ts'
 
 describe('sync', () => {
   it('covers what was written before it was asked for, and perhaps what came meanwhile', async () => {

@@ -1,6 +1,6 @@
 /** Seeded chance: the published generator, streams that do not disturb each other, fair draws. */
 import { describe, expect, it } from 'vitest'
-import { SimRandom, xoshiro128StarStar } from '../../support/sim-random.ts'
+import { SimRandom, xoshiro128StarStar } from '../../../src/testing/sim-random.ts'
 
 function draws(random: SimRandom, count = 20): number[] {
   return Array.from({ length: count }, () => random.uint32())

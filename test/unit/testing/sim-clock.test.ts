@@ -1,6 +1,6 @@
 /** The clock that a test drives: exact times, stable order, a wall that jumps, processes that die. */
 import { describe, expect, it } from 'vitest'
-import { SimClock } from '../../support/sim-clock.ts'
+import { SimClock } from '../../../src/testing/sim-clock.ts'
 
 describe('simulated clock', () => {
   it('stands still until it is moved', () => {

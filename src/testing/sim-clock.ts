@@ -3,12 +3,12 @@
  * of one deadline in the order in which they were set, each at exactly its time. Wall time runs
  * along with monotonic time and can be made to jump, as an operator or NTP would.
  * `advance` runs timers back to back; where promises must run between them, use `runNext` in a loop
- * with `settle` (settle.ts).
+ * with a turn of the event loop after each.
  */
 import { setImmediate } from 'node:timers'
-import type { Clock, Timer } from '../../src/base/clock.ts'
-import { Heap } from '../../src/base/heap.ts'
-import { assert } from '../../src/base/invariant.ts'
+import type { Clock, Timer } from '../base/clock.ts'
+import { Heap } from '../base/heap.ts'
+import { assert } from '../base/invariant.ts'
 
 interface SimClockOptions {
   /** `auto`: work for `soon` runs in the next turn of the event loop. `driven`: it is a timer due at once. */
