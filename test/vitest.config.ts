@@ -18,6 +18,10 @@ export default defineConfig({
       },
       {
         ...source,
+        test: { name: 'package', root: import.meta.dirname, include: ['package/**/*.test.ts'], testTimeout: 120_000 },
+      },
+      {
+        ...source,
         test: {
           name: 'process',
           root: import.meta.dirname,

@@ -28,6 +28,8 @@ export interface BrokerOptions {
   /** A command and its arguments to run node under, such as strace. */
   under?: readonly string[]
   readyTimeoutMs?: number
+  /** Another build than this checkout's. */
+  main?: string
 }
 
 const OUTPUT_BYTES = 4 * 1_048_576
@@ -124,11 +126,11 @@ export class BrokerProcess {
 
   /** Starts it on the same port and directory after it ended. Gives the time to readiness. */
   async restart(): Promise<number> {
-    if (!existsSync(MAIN)) throw new Error(`${MAIN} is not there: run \`npm run build\` first`)
-    const { flags = [], env = {}, under = [] } = this.#options
+    const { flags = [], env = {}, under = [], main = MAIN } = this.#options
+    if (!existsSync(main)) throw new Error(`${main} is not there: run \`npm run build\` first`)
     const serve = ['serve', '--host', '127.0.0.1', '--port', String(this.port), '--data-dir', this.dataDir, ...flags]
     const startedAt = performance.now()
-    this.#current = launch([...under, process.execPath, MAIN, ...serve], env)
+    this.#current = launch([...under, process.execPath, main, ...serve], env)
     await this.ready(this.#options.readyTimeoutMs ?? 60_000)
     return performance.now() - startedAt
   }
