@@ -1,8 +1,9 @@
 /**
- * One consumer's connection, kept up: opens a WebSocket, opens another when it ends, at another broker where there
+ * One connection to the broker, kept up: opens a WebSocket, opens another when it ends, at another broker where there
  * are several, until it is told to stop or told that there is no use. Watches for silence: the broker pings
- * every 15 s, and where that cannot be seen (browsers) or is missing, an acknowledgement of nothing is sent
- * which a living broker answers. Renews the token in band. Which state follows which is connection-state.ts.
+ * every 15 s, and where that cannot be seen (browsers) or is missing, a frame is sent that a living broker answers.
+ * Renews the token in band. What is said on it is its user's, in that one's dialect; which state follows which is
+ * connection-state.ts.
  */
 import { Backoff } from './backoff.ts'
 import {
@@ -15,15 +16,25 @@ import type { Connector } from './connector.ts'
 import { webSocketUrl } from './endpoints.ts'
 import type { Socket, SocketEnd, Timer } from './platform.ts'
 import { TidingsError } from './protocol/errors.ts'
-import { JSON_SUBPROTOCOL } from './protocol/version.ts'
 import { verdictOfEnd } from './socket-end.ts'
 import { TokenRenewal } from './token-renewal.ts'
 
+/** What a connection says by itself. */
+export interface Dialect {
+  readonly subprotocol: string
+  /** A living broker answers it. */
+  probe(): string | Uint8Array
+  auth(token: string): string | Uint8Array
+  /** Asks for no more messages; null where none come unasked. */
+  pause(): string | Uint8Array | null
+}
+
 export interface ConnectionUser {
-  /** Messages may come, over a new connection. */
+  readonly dialect: Dialect
+  /** Frames go through, over a new connection. */
   opened(): void
-  /** Throws what makes the connection useless. */
-  text(data: string): void
+  /** A frame came, a text or bytes. Throws what makes the connection useless. */
+  received(data: string | Uint8Array): void
   /** What was delivered and not settled does not lie here any more. */
   left(): void
   /** Something went wrong that will be tried again. */
@@ -73,7 +84,7 @@ export class Connection {
       connector,
       (token) => {
         this.#token = token
-        this.send({ type: 'auth', token })
+        this.send(user.dialect.auth(token))
       },
       (error) => user.trouble(error),
     )
@@ -100,8 +111,8 @@ export class Connection {
     this.#step('stop')
   }
 
-  send(frame: object): void {
-    if (this.isLive) this.#socket?.send(JSON.stringify(frame))
+  send(frame: string | Uint8Array): void {
+    if (this.isLive) this.#socket?.send(frame)
   }
 
   #step(event: ConnectionEvent): void {
@@ -126,7 +137,7 @@ export class Connection {
         this.#forget()
         return this.#user.left()
       case 'pause':
-        return this.send({ type: 'pause' })
+        return this.#pause()
       case 'goodbye':
         this.#watch(CLOSE_MS, () => this.#broke('the broker did not answer the close'))
         return this.#socket?.close(1000, 'done')
@@ -162,17 +173,23 @@ export class Connection {
     this.#url = this.#connector.endpoints.current
     this.#token = token
     const isPresent = (): boolean => generation === this.#generation
+    const { subprotocol } = this.#user.dialect
     try {
-      this.#socket = this.#connector.connect(webSocketUrl(this.#url) + this.#path, JSON_SUBPROTOCOL, token, {
+      this.#socket = this.#connector.connect(webSocketUrl(this.#url) + this.#path, subprotocol, token, {
         opened: () => isPresent() && this.#step('opened'),
-        text: (data) => isPresent() && this.#text(data),
-        bytes: () => isPresent() && this.#broke('the broker sent a frame of another protocol'),
+        text: (data) => isPresent() && this.#received(data),
+        bytes: (data) => isPresent() && this.#received(data),
         alive: () => isPresent() && this.#heard(),
         ended: (end) => isPresent() && this.#ended(end),
       })
     } catch (cause) {
       this.#ended({ kind: 'lost', cause })
     }
+  }
+
+  #pause(): void {
+    const frame = this.#user.dialect.pause()
+    if (frame !== null) this.send(frame)
   }
 
   #welcome(): void {
@@ -184,10 +201,10 @@ export class Connection {
     this.#user.opened()
   }
 
-  #text(data: string): void {
+  #received(data: string | Uint8Array): void {
     this.#heard()
     try {
-      this.#user.text(data)
+      this.#user.received(data)
       this.#backoff.reset()
     } catch (thrown) {
       this.#broke(TidingsError.from(thrown).message)
@@ -239,7 +256,7 @@ export class Connection {
     if (silentMs >= SILENCE_MS) return this.#broke(`the broker was silent for ${SILENCE_MS} ms`)
     if (silentMs >= PROBE_MS && !this.#hasProbed) {
       this.#hasProbed = true
-      this.send({ type: 'ack', ids: [], request: 'alive' })
+      this.send(this.#user.dialect.probe())
     }
     this.#watch((silentMs < PROBE_MS ? PROBE_MS : SILENCE_MS) - silentMs, () => this.#watchSilence())
   }

@@ -8,6 +8,7 @@ import { Connection, type ConnectionUser } from './connection.ts'
 import type { ConnectionState } from './connection-state.ts'
 import type { Connector } from './connector.ts'
 import { type Held, Holding, type HoldingSettings } from './holding.ts'
+import { jsonDialect } from './json-dialect.ts'
 import { type Decided, type Decision, Message } from './message.ts'
 import type { Timer } from './platform.ts'
 import { isErrorCode } from './problem.ts'
@@ -27,6 +28,7 @@ export interface ConsumerOwner {
 const CONFIRMED_LAST = 1000
 
 export class Consumer<T> implements ConnectionUser, Decided {
+  readonly dialect = jsonDialect
   readonly #connector: Connector
   readonly #options: SubscribeOptions
   readonly #owner: ConsumerOwner
@@ -171,7 +173,8 @@ export class Consumer<T> implements ConnectionUser, Decided {
     this.#tell(this.#options.onConnect)
   }
 
-  text(data: string): void {
+  received(data: string | Uint8Array): void {
+    if (typeof data !== 'string') throw new TidingsError('invalid_argument', 'the broker sent a frame that is no text')
     const frame = readServerFrame(data)
     switch (frame?.type) {
       case 'message':
@@ -255,7 +258,8 @@ export class Consumer<T> implements ConnectionUser, Decided {
     this.#isFlushDue = true
     this.#connector.clock.soon(() => {
       this.#isFlushDue = false
-      if (this.#connection.isLive) for (const frame of this.#settlements.take()) this.#connection.send(frame)
+      if (this.#connection.isLive)
+        for (const frame of this.#settlements.take()) this.#connection.send(JSON.stringify(frame))
       this.#owner.progress()
     })
   }

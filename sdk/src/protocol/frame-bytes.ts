@@ -53,6 +53,19 @@ export class FrameReader {
     }
   }
 
+  /** All that is left, as a view. */
+  rest(): Uint8Array {
+    const from = this.at
+    this.at = this.bytes.length
+    return this.bytes.subarray(from)
+  }
+
+  /** The frame, when nothing is left. */
+  whole<T>(frame: T): T {
+    this.end()
+    return frame
+  }
+
   /** Nothing may be left. */
   end(): void {
     if (this.left > 0) throw malformed(`${this.left} bytes stand behind its end`)

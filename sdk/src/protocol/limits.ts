@@ -36,6 +36,10 @@ export const LIMITS = {
   offsetsPerFrame: 100_000,
   /** Topics that one connection of a pattern may be told of before it has to be made anew. */
   topicsPerConnection: 100_000,
+  /** Messages of one publish frame, publish frames of one topic that may be unanswered, topics of one connection. */
+  frameCount: 65_536,
+  publishWindow: 8,
+  handles: 65_536,
   prefetch: 100_000,
   maxUnacked: 1_000_000,
   maxDeliveries: 10_000,

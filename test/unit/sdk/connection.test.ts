@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { Connection, PROBE_MS, SILENCE_MS } from '../../../sdk/src/connection.ts'
 import { Connector } from '../../../sdk/src/connector.ts'
 import type { Token } from '../../../sdk/src/credentials.ts'
+import { jsonDialect } from '../../../sdk/src/json-dialect.ts'
 import { settle } from '../../support/settle.ts'
 import { SimPlatform, type SimSocket } from '../../support/sim-platform.ts'
 
@@ -17,8 +18,9 @@ class Rig {
     }
     this.connection = new Connection(new Connector(this.platform, url, token), '/stream', {
       opened: note('opened'),
-      text: (data) => {
-        if (data === 'nonsense') throw new Error('nonsense')
+      dialect: jsonDialect,
+      received: (data) => {
+        if (typeof data !== 'string' || data === 'nonsense') throw new Error('nonsense')
         this.events.push(data)
       },
       left: note('left'),
