@@ -4,7 +4,7 @@
  */
 import type { Position } from '@tidings/sdk/protocol'
 import type { SimRandom } from '../../src/testing/sim-random.ts'
-import { covers, type Role } from './cast.ts'
+import { covers, identityOf, type Role } from './cast.ts'
 import type { Life, Machine } from './machine.ts'
 import type { Scene, Seat, Stage } from './stage.ts'
 import type { Witness } from './witness.ts'
@@ -61,9 +61,9 @@ export class Administration {
   }
 
   #deleteSubscription(life: Life, seat: Seat, limit: number): Promise<boolean> {
-    const { topic, name } = seat.role
+    const { topic, name } = identityOf(seat.role)
     this.#stage.unseat(seat)
-    this.#stage.doomed.add(name)
+    this.#stage.doomed.add(seat.role.name)
     return this.#within(life, limit, () => life.host.deleteSubscription(topic, name))
   }
 

@@ -13,7 +13,10 @@ export const ACK_DEADLINE_MS = 400
 
 /** One subscription of the cast: its settings, and what they promise. */
 export interface Role {
+  /** Names it in the run; at the broker its topic or pattern belongs to it. */
   name: string
+  /** Its name at the broker, where that is another. */
+  alias?: string
   topic: string
   patch: Readonly<Record<string, unknown>>
   /** What comes in order: a partition, a key, or nothing. */
@@ -28,6 +31,8 @@ export interface Role {
   deadLetter?: { maxDeliveries: number; topic: string }
   /** Keys whose message has failed too often wait until somebody decides. */
   parks?: true
+  /** It is deleted after that long without anybody. */
+  expireAfterMs?: number
   /** What its filter keeps from it. */
   refuses?: (published: Published) => boolean
 }
@@ -101,7 +106,15 @@ const PATTERN_KINDS: readonly Kind[] = [
     churns: true,
     patch: { type: 'key_shared' },
   },
+  // They have a namesake on the topic, whose letters go to the same place.
+  { ...deadPattern('pattern-dead', 'none', { type: 'shared' }, 'exclusive-dead'), weight: 2 },
+  { ...deadPattern('pattern-keyed-dead', 'key', { type: 'key_shared' }, 'keyed-dead'), weight: 2 },
 ]
+
+/** How the broker knows it. */
+export function identityOf({ topic, name, alias = name }: Role): { topic: string; name: string } {
+  return { topic, name: alias }
+}
 
 /** Whether what is published to the topic comes to the subscription. */
 export function covers({ topic, isPattern }: Role, name: string): boolean {
@@ -129,6 +142,10 @@ function dead(
   }
 }
 
+function deadPattern(name: string, order: Role['order'], patch: Record<string, unknown>, alias: string): Kind {
+  return { ...dead(name, order, patch, 2, LETTERS), topic: PATTERN, isPattern: true, alias }
+}
+
 const COMMON = {
   type: 'shared',
   start: 'earliest',
@@ -137,8 +154,17 @@ const COMMON = {
   maxUnacked: 40,
 }
 
-/** Draws three to five kinds, each at most once; those that are wanted are among them. */
-export function castOf(random: SimRandom, wanted: readonly string[] = []): Role[] {
+const EXPIRE_MS = [700, 1500, 4000] as const
+
+/** Some live only as long as somebody attends to them. */
+function expiring(role: Role, random: SimRandom, isBrief: boolean): Role {
+  const expireAfterMs = random.pick(EXPIRE_MS)
+  if (!random.chance(0.12) && !isBrief) return role
+  return { ...role, expireAfterMs, patch: { ...role.patch, expireAfterMs } }
+}
+
+/** Draws three to five kinds, each at most once; those that are wanted are among them. `isBrief`: all of them expire. */
+export function castOf(random: SimRandom, wanted: readonly string[] = [], isBrief = false): Role[] {
   const left = [...KINDS, ...FILTER_KINDS, ...DEAD_KINDS, ...PATTERN_KINDS]
   const cast: Role[] = []
   const count = 3 + random.integer(3)
@@ -151,7 +177,7 @@ export function castOf(random: SimRandom, wanted: readonly string[] = []): Role[
     })
     const index = due === -1 ? drawn : due
     const [{ weight: _, ...kind }] = left.splice(index, 1) as [Kind]
-    cast.push({ ...kind, patch: { ...COMMON, ...kind.patch } })
+    cast.push(expiring({ ...kind, patch: { ...COMMON, ...kind.patch } }, random, isBrief))
   }
   return cast
 }

@@ -48,6 +48,7 @@ export class Consumer implements ConsumerPort {
   attach(subscription: Subscription): void {
     try {
       this.attachment = subscription.attach(this)
+      this.#seen.attendance.came()
     } catch (error) {
       if (!TidingsError.is(error) || error.code !== 'subscription_busy') throw error
       this.#witness.count('busy')
@@ -69,9 +70,10 @@ export class Consumer implements ConsumerPort {
     if (this.#witness.topic(topic).isLive) this.#seen.gap(topic, partition, from, to)
   }
 
-  ended(): void {
-    this.attachment = null
-    this.#grip.drop()
+  ended(why: 'deleted' | 'closing'): void {
+    // What is deleted because somebody asked for it has no consumers any more.
+    if (why === 'deleted') this.#seen.attendance.vanished()
+    this.#gone()
   }
 
   /** One of the things that consumers do. */
@@ -105,6 +107,11 @@ export class Consumer implements ConsumerPort {
 
   detach(): void {
     this.attachment?.detach()
+    this.#gone()
+  }
+
+  #gone(): void {
+    if (this.attachment) this.#seen.attendance.left()
     this.attachment = null
     this.#grip.drop()
   }

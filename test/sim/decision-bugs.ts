@@ -3,13 +3,17 @@
  * which they matter: a whole thousand runs would find them without it, forty runs should.
  */
 
+import { TidingsError } from '@tidings/sdk/protocol'
+import { Catalog } from '../../src/cluster/catalog.ts'
 import { PatternHost } from '../../src/cluster/pattern-host.ts'
+import { SubscriptionExpiry } from '../../src/cluster/subscription-expiry.ts'
 import { KeyTable } from '../../src/log/key-table.ts'
 import { LogPartition } from '../../src/partition/partition.ts'
 import { Scheduler } from '../../src/partition/scheduler.ts'
 import type { PublishOutcome } from '../../src/partition/topic.ts'
 import { HostedTopic } from '../../src/partition/topic.ts'
 import { AckLedger } from '../../src/subscription/ack-ledger.ts'
+import { Attendance } from '../../src/subscription/attendance.ts'
 import { Cursor } from '../../src/subscription/cursor.ts'
 import { KeyLedger } from '../../src/subscription/key-ledger.ts'
 import { KeyQueue } from '../../src/subscription/key-queue.ts'
@@ -25,8 +29,10 @@ export interface DecisionBug {
 const PLAIN: Theme = { roles: ['shared', 'exclusive', 'failover'] }
 const KEYED: Theme = { roles: ['keyed'] }
 const DEAD: Theme = { roles: ['shared-dead', 'keyed-dead', 'exclusive-dead'] }
+const NAMESAKES: Theme = { roles: ['keyed-dead', 'pattern-keyed-dead', 'exclusive-dead', 'pattern-dead'] }
 const PARKED: Theme = { roles: ['keyed-parked', 'exclusive-parked'] }
 const FILTERED: Theme = { roles: ['shared-blue', 'keyed-blue'] }
+const BRIEF: Theme = { isBrief: true, crashes: 0.03 }
 const SCHEDULED: Theme = { schedules: 0.4 }
 
 /** The queue as if nothing waited in it and nothing had failed. */
@@ -36,6 +42,13 @@ function asIfEmpty(queue: KeyQueue): KeyQueue {
 
 const isLetter = (headers: readonly (readonly [string, string])[]): boolean =>
   headers.some(([name]) => name === 'tidings-original-topic')
+
+type Header = readonly [string, string]
+
+function withoutTopic([name, value]: Header): Header[] {
+  if (name === 'tidings-subscription-topic') return []
+  return [[name, name === 'tidings-redriven-to' ? value.slice(value.indexOf('/') + 1) : value]]
+}
 
 export const DECISION_BUGS: Record<string, DecisionBug> = {
   'a release that counts': {
@@ -146,6 +159,17 @@ export const DECISION_BUGS: Record<string, DecisionBug> = {
     theme: DEAD,
     breaks: () => [sabotage(KeyLedger.prototype, 'revive', () => 0)],
   },
+  'dead letters and copies of them that only have the name of their subscription': {
+    theme: NAMESAKES,
+    breaks: () => [
+      sabotage(HostedTopic.prototype, 'publishAll', (real, [inputs, done]) =>
+        real(
+          inputs.map((input) => ({ ...input, headers: input.headers.flatMap(withoutTopic) })),
+          done,
+        ),
+      ),
+    ],
+  },
   'a log that is not searched for what was stored before a crash': {
     theme: { ...SCHEDULED, crashes: 0.04 },
     // biome-ignore lint/correctness/useYield: there is nothing to find
@@ -158,6 +182,37 @@ export const DECISION_BUGS: Record<string, DecisionBug> = {
   'a compaction that drops the newest of a key': {
     theme: { retention: 'compacted' },
     breaks: () => [sabotage(KeyTable.prototype, 'newestOf', (real, [key]) => real(key) + 1)],
+  },
+  'an expiry with a consumer attached': {
+    theme: BRIEF,
+    breaks: () => [sabotage(Attendance.prototype, 'changed', (real, [, now]) => real(false, now))],
+  },
+  'an expiry that never comes': {
+    theme: BRIEF,
+    breaks: () => [sabotage(SubscriptionExpiry.prototype, 'start', () => undefined)],
+  },
+  'an expiry that does not wait for anybody after a start': {
+    theme: BRIEF,
+    breaks: () => {
+      const attended = new WeakSet<Attendance>()
+      return [
+        sabotage(Attendance.prototype, 'changed', (real, args, self) => {
+          attended.add(self)
+          real(...args)
+        }),
+        sabotage(Attendance.prototype, 'isOver', (real, [ms, now], self) =>
+          attended.has(self) ? real(ms, now) : ms !== null,
+        ),
+      ]
+    },
+  },
+  'an expiry that a restart undoes': {
+    theme: BRIEF,
+    breaks: () => [
+      sabotage(Catalog.prototype, 'deleteSubscription', (_, [, name]) =>
+        Promise.reject(new TidingsError('subscription_not_found', `${name} is said to be gone`)),
+      ),
+    ],
   },
   'a pattern that misses topics which come later': {
     theme: { roles: ['pattern', 'pattern-keyed'] },

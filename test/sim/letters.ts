@@ -4,11 +4,13 @@
  */
 import { DEAD_LETTER_HEADER, recordHeaders } from '@tidings/sdk/protocol'
 import type { Topic } from '../../src/partition/topic.ts'
+import { addresseeOf } from '../../src/subscription/addressee.ts'
 import { valueAt } from './grip.ts'
 import type { Stage } from './stage.ts'
 import type { Witness } from './witness.ts'
 
 interface Letter {
+  /** Its identity, as copies name it too. */
   subscription: string
   topic: string
   id: string
@@ -25,7 +27,7 @@ export async function judgeLetters(topics: readonly Topic[], stage: Stage, witne
       const what = `${letter.subscription} ${letter.topic}/${letter.id}`
       const times = (copies.get(what) ?? 0) + 1
       copies.set(what, times)
-      const { deaths } = stage.seats.get(letter.subscription)!.seen
+      const { deaths } = stage.seatAt(letter.subscription)!.seen
       if (times > 1 + deaths.redrives) throw witness.violated('DUP_DEAD', `${times} dead letters: ${what}`)
     }
   }
@@ -33,7 +35,7 @@ export async function judgeLetters(topics: readonly Topic[], stage: Stage, witne
 
 /** Whether the letter is of this topic and this subscription, and not of earlier ones of these names. */
 function judge({ subscription, topic, id, value }: Letter, stage: Stage, witness: Witness): boolean {
-  const seen = stage.seats.get(subscription)?.seen
+  const seen = stage.seatAt(subscription)?.seen
   const scene = witness.topic(topic)
   if (!seen || !scene.of(value)) return false
   const label = `a dead letter of ${subscription}: ${topic}/${id} ${value.slice(0, 12)}`
@@ -53,7 +55,10 @@ async function read(topic: Topic): Promise<Letter[]> {
         for (let at = Math.max(offset, batch.baseOffset); at < batch.nextOffset; at++) {
           const told = new Map(recordHeaders(batch.bytes, batch.positionOf(at)).headers)
           letters.push({
-            subscription: told.get(DEAD_LETTER_HEADER.subscription) ?? '',
+            subscription: addresseeOf({
+              topic: told.get(DEAD_LETTER_HEADER.subscriptionTopic) ?? '',
+              name: told.get(DEAD_LETTER_HEADER.subscription) ?? '',
+            }),
             topic: told.get(DEAD_LETTER_HEADER.originalTopic) ?? '',
             id: told.get(DEAD_LETTER_HEADER.originalId) ?? '',
             value: valueAt(batch, at),

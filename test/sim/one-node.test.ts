@@ -53,6 +53,7 @@ const EVENTS = [
   'grow',
   'delete topic',
   'delete subscription',
+  'expired',
   'removed bounded',
   'removed until acked',
   'compacted',

@@ -51,10 +51,13 @@ export class Puller {
       this.#isAnswered = true
       return life.state !== 'over'
     }
+    const { attendance } = this.#seen
+    attendance.came()
     const answer = this.#subscription.pull(1 + this.#random.integer(10), waitMs, this.#aborter.signal)
     const judged = answer.then(
       (deliveries) => {
         if (!isAwaited()) return
+        attendance.left()
         this.#witness.count(deliveries.length > 0 ? 'pull' : 'pull empty')
         // What was on its way too long, or was overtaken by a seek, lies with nobody any more: as if the answer got lost.
         if (this.#witness.now - asked.now >= ACK_DEADLINE_MS || this.#seen.seeks !== seeks) {
@@ -64,7 +67,10 @@ export class Puller {
         for (const delivery of deliveries) this.#grip.take(delivery, asked)
       },
       (error: unknown) => {
-        if (isAwaited()) this.#witness.count(`pull ${TidingsError.from(error).code}`)
+        if (!isAwaited()) return
+        const { code } = TidingsError.from(error)
+        attendance.refused(code)
+        this.#witness.count(`pull ${code}`)
       },
     )
     // The witness keeps a violation, and the scenario asks it after every step.

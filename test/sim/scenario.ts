@@ -34,6 +34,8 @@ export interface ScenarioOptions {
 export interface Theme {
   /** Kinds of subscriptions that take part. */
   roles?: readonly string[]
+  /** All of them expire when nobody attends to them. */
+  isBrief?: boolean
   retention?: Retention
   /** Chance of a message to be scheduled. */
   schedules?: number
@@ -125,7 +127,7 @@ export class Scenario {
       deduplicationWindowMs: 10_000_000,
       durability: this.#isBuffered ? 'buffered' : 'fsync',
     }
-    const cast = castOf(this.#random.split('cast'), theme.roles)
+    const cast = castOf(this.#random.split('cast'), theme.roles, theme.isBrief)
     const isDoomed = false
     const scenes = [{ name: TOPIC, settings, retention, partitions, exists: false, isDoomed }]
     if (cast.some(({ isPattern }) => isPattern))
@@ -160,8 +162,9 @@ export class Scenario {
     const life = this.#machine.life!
     await this.#machine.whileStepping(life, () => judgeLetters(life.host.topics(), this.#stage, this.#witness))
     await this.#redriveAll(life)
+    await this.#stage.expire(life, (ms) => this.#pass(ms))
     await compare(this.#machine, this.#stage, this.#witness)
-    this.#check()
+    this.#judge()
     return { trace: this.#hash.digest('hex'), counts: this.#witness.counts }
   }
 
@@ -280,6 +283,12 @@ export class Scenario {
   }
 
   #check(): void {
+    const { life } = this.#machine
+    if (life?.state === 'serving') this.#stage.notice(life)
+    this.#judge()
+  }
+
+  #judge(): void {
     if (this.#witness.violation) throw this.#witness.violation
     for (const [path, times] of this.#machine.disk.syncsAfterFailure) {
       throw this.#witness.violated('S-LATCH', `${path} was synced ${times} times after a failed sync`)
@@ -348,9 +357,13 @@ export class Scenario {
 
   /** Nobody does anything for a while, so that maintenance removes what may go. */
   async #rest(life: Life): Promise<void> {
-    const until = this.#witness.now + REST_MS
-    while (this.#witness.now < until) await this.#idle()
+    await this.#pass(REST_MS)
     this.#administration.look(life)
+  }
+
+  async #pass(ms: number): Promise<void> {
+    const until = this.#witness.now + ms
+    while (this.#witness.now < until) await this.#idle()
   }
 
   /** Whatever is next, disk or clock. */

@@ -5,9 +5,10 @@
  */
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Topic } from '../../src/partition/topic.ts'
+import { addresseeOf } from '../../src/subscription/addressee.ts'
 import type { Subscription } from '../../src/subscription/subscription.ts'
 import type { SimRandom } from '../../src/testing/sim-random.ts'
-import { covers, RETENTION, type Retention, type Role } from './cast.ts'
+import { covers, identityOf, RETENTION, type Retention, type Role } from './cast.ts'
 import { Consumer } from './consumer.ts'
 import type { DeathWitness } from './death-witness.ts'
 import { Grip } from './grip.ts'
@@ -39,6 +40,9 @@ export interface Seat {
 
 const CONSUMERS_MAX = 3
 const PULLERS_MAX = 2
+/** How late an expiry may come: the broker looks every second. */
+const EXPIRY_NOTICED_MS = 2500
+const GONE: readonly string[] = ['topic_not_found', 'subscription_not_found']
 
 export class Stage {
   readonly scenes: readonly Scene[]
@@ -46,6 +50,8 @@ export class Stage {
   readonly seats: Map<string, Seat> = new Map()
   /** Subscriptions whose deletion was asked for. */
   readonly doomed: Set<string> = new Set()
+  /** Those that were found expired: they may not come back by themselves. */
+  readonly #expired: Set<string> = new Set()
   /** What subscriptions of these names gave up on before they were deleted. */
   readonly #retired: Map<string, DeathWitness> = new Map()
   readonly #machine: Machine
@@ -98,13 +104,17 @@ export class Stage {
   }
 
   async #seat(life: Life, role: Role): Promise<void> {
-    const { name, topic, patch } = role
-    if (this.doomed.has(name)) await gone(life.host.deleteSubscription(topic, name))
+    const { name, patch } = role
+    const own = identityOf(role)
+    if (this.doomed.has(name)) await gone(life.host.deleteSubscription(own.topic, own.name))
     this.doomed.delete(name)
-    await life.host.putSubscription(topic, name, patch)
-    const seen = new SubscriptionWitness(this.#witness, role)
-    for (const { name: own, partitions } of this.topics(life).filter((one) => covers(role, one.name)))
-      for (const { number, startOffset } of partitions) seen.starts(own, number, startOffset)
+    if (this.#expired.delete(name) && this.#isThere(life, role))
+      throw this.#witness.violated('D-EXPIRE', `${name} is there again after it was deleted`)
+    const askedAt = this.#witness.now
+    await life.host.putSubscription(own.topic, own.name, patch)
+    const seen = new SubscriptionWitness(this.#witness, role, askedAt)
+    for (const { name: read, partitions } of this.topics(life).filter((one) => covers(role, one.name)))
+      for (const { number, startOffset } of partitions) seen.starts(read, number, startOffset)
     const earlier = this.#retired.get(name)
     if (earlier) seen.deaths.inherit(earlier)
     this.seats.set(name, { role, seen, consumers: [], pullers: [], seeks: 0 })
@@ -118,6 +128,7 @@ export class Stage {
   /** The subscription's deletion was asked for. */
   unseat({ role, seen, consumers }: Seat): void {
     for (const consumer of consumers) consumer.detach()
+    seen.attendance.over()
     this.#retired.set(role.name, seen.deaths)
     this.seats.delete(role.name)
   }
@@ -131,13 +142,51 @@ export class Stage {
     return this.scenes.find(({ name }) => name === topic)!
   }
 
+  /** The seat that letters and copies name so. */
+  seatAt(address: string): Seat | undefined {
+    return [...this.seats.values()].find(({ role }) => addresseeOf(identityOf(role)) === address)
+  }
+
   /** The subscriptions that get what is published to the topic. */
   seatsOf(topic: string): Seat[] {
     return [...this.seats.values()].filter(({ role }) => covers(role, topic))
   }
 
-  subscription(life: Life, { topic, name }: Role): Subscription {
+  subscription(life: Life, role: Role): Subscription {
+    const { topic, name } = identityOf(role)
     return life.host.subscription(topic, name)
+  }
+
+  /** Lets go of the subscriptions that have expired, if they may. */
+  notice(life: Life): void {
+    for (const seat of [...this.seats.values()]) {
+      if (this.#isThere(life, seat.role)) continue
+      seat.seen.attendance.vanished()
+      this.#witness.answered()
+      this.#expired.add(seat.role.name)
+      this.unseat(seat)
+    }
+  }
+
+  #isThere(life: Life, role: Role): boolean {
+    try {
+      this.subscription(life, role)
+      return true
+    } catch (error) {
+      if (TidingsError.is(error) && GONE.includes(error.code)) return false
+      throw error
+    }
+  }
+
+  /** Everybody goes; then those that expire have to, and no others. Drives the machine with `pass`. */
+  async expire(life: Life, pass: (ms: number) => Promise<void>): Promise<void> {
+    for (const { consumers } of this.seats.values()) for (const consumer of consumers) consumer.detach()
+    await pass(Math.max(0, ...this.cast.map(({ expireAfterMs = 0 }) => expireAfterMs)) + EXPIRY_NOTICED_MS)
+    for (const { role, seen } of this.seats.values()) {
+      if (!this.#isThere(life, role)) seen.attendance.vanished()
+      else if (role.expireAfterMs !== undefined)
+        throw this.#witness.violated('D-EXPIRE', `nobody has attended to ${role.name} for long, and it is still there`)
+    }
   }
 
   /** One client does something, or one more comes. */
@@ -228,6 +277,6 @@ export async function gone(deletion: Promise<void>): Promise<void> {
   try {
     await deletion
   } catch (error) {
-    if (!TidingsError.is(error) || !['topic_not_found', 'subscription_not_found'].includes(error.code)) throw error
+    if (!TidingsError.is(error) || !GONE.includes(error.code)) throw error
   }
 }

@@ -4,7 +4,8 @@
  * soon or without a trace (`death-witness.ts`), or lies with two at once.
  */
 import { addresseeOf } from '../../src/subscription/addressee.ts'
-import type { Role } from './cast.ts'
+import { AttendanceWitness } from './attendance-witness.ts'
+import { identityOf, type Role } from './cast.ts'
 import { DeathWitness } from './death-witness.ts'
 import { OrderWitness } from './order-witness.ts'
 import { ParkingWitness } from './parking-witness.ts'
@@ -18,8 +19,11 @@ export class SubscriptionWitness {
   readonly role: Role
   readonly deaths: DeathWitness
   readonly parking: ParkingWitness
+  readonly attendance: AttendanceWitness
   readonly #witness: Witness
   readonly #order: OrderWitness
+  /** As copies that were redriven to it name it. */
+  readonly #address: string
   /** First offset owed to it, by lane: where it was last sought to. */
   readonly #owedFrom: Map<string, number> = new Map()
   readonly #seen: Map<string, Sighting> = new Map()
@@ -32,9 +36,12 @@ export class SubscriptionWitness {
   #hasPulls = false
   readonly #soughtLanes: Set<string> = new Set()
 
-  constructor(witness: Witness, role: Role) {
+  /** @param since when it was asked for */
+  constructor(witness: Witness, role: Role, since: number) {
     this.#witness = witness
     this.role = role
+    this.#address = addresseeOf(identityOf(role))
+    this.attendance = new AttendanceWitness(witness, role, since)
     this.deaths = new DeathWitness(witness, role)
     this.parking = new ParkingWitness(witness, role.name, {
       sightingOf: (place) => this.#seen.get(place),
@@ -64,7 +71,7 @@ export class SubscriptionWitness {
       isReplaced && original ? original : scene.saw(`${partition}:${offset}`, value, `a delivery to ${name}`)
     scene.storedAt(published, arrival.timestamp)
     const addressee = scene.addresseeOf(`${partition}:${offset}`)
-    if (addressee !== undefined && addressee !== addresseeOf(this.role))
+    if (addressee !== undefined && addressee !== this.#address)
       throw this.#witness.violated('D-DEAD', `it was redriven to ${addressee}: ${label}`)
     if (this.role.refuses?.(published)) throw this.#witness.violated('D-FILTER', `its filter refuses ${label}`)
     const before = this.#seen.get(place)
@@ -238,7 +245,7 @@ export class SubscriptionWitness {
   /** Where copies lie whose letters belong to a topic that is gone: a subscription made anew moves those again, to the same places. */
   *#copies(): Iterable<string> {
     for (const [place, { topic, partition, offset }] of this.#seen) {
-      if (this.#witness.topic(topic).addresseeOf(`${partition}:${offset}`) === addresseeOf(this.role)) yield place
+      if (this.#witness.topic(topic).addresseeOf(`${partition}:${offset}`) === this.#address) yield place
     }
   }
 
@@ -268,6 +275,7 @@ export class SubscriptionWitness {
   /** After a crash unconfirmed acknowledgements may be undone; after a power cut so may a first attempt. */
   crashed(kind: 'process' | 'power'): void {
     this.#floors.clear()
+    this.attendance.crashed()
     this.deaths.crashed()
     for (const [place, seen] of this.#seen) {
       if (seen.ack !== 'confirmed') this.deaths.openInCrash(place)
@@ -303,7 +311,7 @@ export class SubscriptionWitness {
     if (!published || published.expires || this.role.refuses?.(published)) return null
     if (scene.isSuperseded(`${partition}:${offset}`)) return null
     const addressee = scene.addresseeOf(`${partition}:${offset}`)
-    if (addressee !== undefined && addressee !== addresseeOf(this.role)) return null
+    if (addressee !== undefined && addressee !== this.#address) return null
     const name = placeOf(place)
     if (!this.deaths.isOver && this.#isBuried(published, name)) return null
     // A replaced message's letter comes back as a copy.
