@@ -144,7 +144,8 @@ export class Grip {
     attachment.ack(chosen, (error, acked) => {
       if (this.#life.state === 'over') return
       if (error) return this.#witness.count('ack refused')
-      if (this.#life.state === 'failed')
+      // None of them: it does not say anything.
+      if (this.#life.state === 'failed' && acked.length > 0)
         throw this.#witness.violated('S-LATCH', 'an acknowledgement was confirmed after the disk had failed')
       // A seek in between has made it owed again.
       if (this.#seen.seeks !== seeks) return

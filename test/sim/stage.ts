@@ -159,7 +159,7 @@ export class Stage {
 
   /** Lets go of the subscriptions that have expired, if they may. */
   notice(life: Life): void {
-    for (const seat of [...this.seats.values()]) {
+    for (const seat of this.seats.values()) {
       if (this.#isThere(life, seat.role)) continue
       seat.seen.attendance.vanished()
       this.#witness.answered()
