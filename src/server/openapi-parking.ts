@@ -1,7 +1,7 @@
 /** The API's description: parked keys. */
 import { LIMITS } from '@tidings/sdk/protocol'
-import { json, type Operations, ok, query, SUBSCRIPTION, WITH_BODY } from './openapi-operation.ts'
-import { list, object, ref, text, whole } from './openapi-schemas.ts'
+import { json, type Operation, type Operations, ok, query, SUBSCRIPTION, WITH_BODY } from './openapi-operation.ts'
+import { list, object, ref, type Schema, text, whole } from './openapi-schemas.ts'
 
 export const PARKING_OPERATIONS: Operations = {
   [`GET ${SUBSCRIPTION}/parked`]: {
@@ -27,12 +27,17 @@ export const PARKING_OPERATIONS: Operations = {
     },
     errors: ['invalid_argument', 'topic_not_found', 'subscription_not_found', 'overloaded', 'storage_full'],
   },
-  [`POST ${SUBSCRIPTION}/parked/{key}`]: {
-    summary: 'Let a parked key go on',
+  [`POST ${SUBSCRIPTION}/parked`]: decision(ref('ParkedKeyAction'), 'Let a parked key go on, any key there is'),
+  [`POST ${SUBSCRIPTION}/parked/{key}`]: decision(ref('ParkedAction'), 'Let a parked key go on'),
+}
+
+function decision(body: Schema, summary: string): Operation {
+  return {
+    summary,
     tag: 'subscriptions',
     description:
       '`resume`: the failed message is tried again, from attempt 1. `skip`: it goes to the dead-letter topic. `discard`: it is acknowledged. `replace`: it is delivered with this value instead, `base64` for one that is neither JSON nor text. Answered when that is durable.',
-    body: json(ref('ParkedAction')),
+    body: json(body),
     answers: {
       200: ok(
         'What was done',
@@ -57,5 +62,5 @@ export const PARKING_OPERATIONS: Operations = {
       'storage_full',
       ...WITH_BODY,
     ],
-  },
+  }
 }

@@ -341,8 +341,12 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
     },
     ['key', 'partition', 'id', 'attempts', 'parkedAt', 'waiting'],
   ),
+  ParkedKeyAction: {
+    allOf: [ref('ParkedAction'), object({ key: text('the key') }, ['key'])],
+  },
   ParkedAction: object(
     {
+      id: text('the failed message that this is for; a conflict where another of the key has failed'),
       action: text('what to do', { enum: ['resume', 'skip', 'discard', 'replace'] }),
       value: anyValue,
       base64,

@@ -2,7 +2,7 @@
  * Parked keys: the list, and what a person decides about one. A replacement keeps the exact bytes of its
  * value, as a publish does, so its request's text is read here and not by the framework.
  */
-import { formatMessageId, formatTimestamp, LIMITS } from '@tidings/sdk/protocol'
+import { formatMessageId, formatTimestamp, LIMITS, parseMessageId } from '@tidings/sdk/protocol'
 import type { FastifyInstance } from 'fastify'
 import { integerField, oneOfField, stringField } from '../base/field.ts'
 import type { Host } from '../cluster/host.ts'
@@ -33,35 +33,54 @@ export function parkingRoutes(app: FastifyInstance, host: Host): void {
     scope.addContentTypeParser(/^application\/([^;]+\+)?json(;|$)/i, { parseAs: 'buffer' }, (_request, body, done) =>
       done(null, body),
     )
-    scope.post<{ Params: SubscriptionParams & { key: string }; Body: Buffer | undefined }>(
-      `${path}/:key`,
-      async (request) => {
-        const { parking } = subscriptionOf(host, request.params)
-        const { key } = request.params
-        const { place, doing } = readDoing(request.body ?? Buffer.alloc(0))
-        const acted = await parking.act(key, place, doing)
-        return { key, action: doing.action, id: idOf(acted), waiting: acted.waiting }
-      },
+    const act = async (params: SubscriptionParams, { key, place, doing }: Decision): Promise<object> => {
+      const acted = await subscriptionOf(host, params).parking.act(key, place, doing)
+      return { key, action: doing.action, id: idOf(acted), waiting: acted.waiting }
+    }
+    type Body = Buffer | undefined
+    scope.post<{ Params: SubscriptionParams & { key: string }; Body: Body }>(`${path}/:key`, (request) =>
+      act(request.params, readDecision(request.body, request.params.key)),
+    )
+    scope.post<{ Params: SubscriptionParams; Body: Body }>(path, (request) =>
+      act(request.params, readDecision(request.body, null)),
     )
   })
 }
 
-/** What the body says is to be done, and with the key of which partition. */
-function readDoing(body: Buffer): { place: ParkedPlace; doing: Doing } {
-  const text = bodyText(body)
+/** What is to be done, and with which key. */
+interface Decision {
+  key: string
+  place: ParkedPlace
+  doing: Doing
+}
+
+/** The key stands in the path or, since no path has every key (clients resolve `.` and `..`), in the body. */
+function readDecision(body: Buffer | undefined, pathKey: string | null): Decision {
+  const text = bodyText(body ?? Buffer.alloc(0))
   const entry = parse(text === '' ? '{}' : text, 'the body is not JSON')
-  const fields = bodyFields(entry, ['action', 'topic', 'partition', ...REPLACING])
+  const own = pathKey === null ? ['key'] : []
+  const fields = bodyFields(entry, [...own, 'action', 'id', 'topic', 'partition', ...REPLACING])
+  const key = pathKey ?? stringField('key', fields.get('key'))
   const action = oneOfField('action', fields.get('action'), PARKED_ACTIONS)
-  const place: ParkedPlace = {
+  const place = readPlace(fields)
+  if (action === 'replace') return { key, place, doing: { action, ...replacedValue(fields, text) } }
+  const extra = REPLACING.find((name) => fields.has(name))
+  if (extra) throw invalid(`"${extra}" is for the action "replace"`)
+  return { key, place, doing: { action } }
+}
+
+function readPlace(fields: Fields): ParkedPlace {
+  const hasPlace = fields.has('topic') || fields.has('partition')
+  if (fields.has('id')) {
+    if (hasPlace) throw invalid('"id" says where the key is parked: leave "topic" and "partition" out')
+    return parseMessageId(fields.get('id'))
+  }
+  return {
     ...(fields.has('topic') ? { topic: stringField('topic', fields.get('topic')) } : {}),
     ...(fields.has('partition')
       ? { partition: integerField('partition', fields.get('partition'), 0, LIMITS.partitions - 1) }
       : {}),
   }
-  if (action === 'replace') return { place, doing: { action, ...replacedValue(fields, text) } }
-  const extra = REPLACING.find((name) => fields.has(name))
-  if (extra) throw invalid(`"${extra}" is for the action "replace"`)
-  return { place, doing: { action } }
 }
 
 function replacedValue(fields: Fields, text: string): ReplacedValue {

@@ -6,7 +6,7 @@
  * before it is durable. Past its bounds the key that is parked longest falls back: its failed message goes
  * to the dead-letter topic, the key goes on, and it is said so (logged, counted, shown).
  */
-import { LIMITS, TidingsError } from '@tidings/sdk/protocol'
+import { formatMessageId, LIMITS, TidingsError } from '@tidings/sdk/protocol'
 import type { RecordBatch } from '../log/record-batch.ts'
 import { findBatch } from './batch-lookup.ts'
 import type { DeadLetterHost } from './dead-letters.ts'
@@ -168,7 +168,7 @@ export class Parking implements ParkedKeys {
     return oldest
   }
 
-  #find(key: string, bytes: string, { topic, partition }: ParkedPlace): Found {
+  #find(key: string, bytes: string, { topic, partition, offset }: ParkedPlace): Found {
     const found = this.#all((lane) => {
       const queue = lane.keys.parked.get(bytes)
       return queue ? [queue] : []
@@ -179,7 +179,7 @@ export class Parking implements ParkedKeys {
     )
     const [only] = found
     if (!only) throw notParked(key)
-    if (found.length === 1) return only
+    if (found.length === 1) return checkMeant(only, offset)
     const places = found.map(({ lane }) => `${lane.topic}/${lane.partition.number}`)
     throw new TidingsError(
       'conflict',
@@ -245,6 +245,14 @@ export class Parking implements ParkedKeys {
   async #durable(lanes: ReadonlySet<Lane>): Promise<void> {
     await Promise.all([...lanes].map(({ cursor }) => cursor.durable()))
   }
+}
+
+/** Who decides has looked at one message: what it decided is not for another. */
+function checkMeant(found: Found, offset: number | undefined): Found {
+  const { lane, message } = found
+  if (offset === undefined || message.from === offset) return found
+  const id = formatMessageId(lane.partition.number, message.from)
+  throw new TidingsError('conflict', `the key waits for ${lane.topic}/${id} now: look at that one, and name its id`)
 }
 
 function everyQueue({ keys }: Found['lane']): Iterable<{ parkedFirst: Message | null }> {

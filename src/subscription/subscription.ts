@@ -134,10 +134,11 @@ export interface Parked {
   fellBack: number
 }
 
-/** Which one is meant, where a key is parked in several partitions. */
+/** Which one is meant, where a key is parked in several partitions; and which message of it, since another may have failed meanwhile. */
 export interface ParkedPlace {
   topic?: string
   partition?: number
+  offset?: number
 }
 
 export const PARKED_ACTIONS = ['resume', 'skip', 'discard', 'replace'] as const
@@ -152,7 +153,10 @@ export type Doing = { action: 'resume' | 'skip' | 'discard' } | ({ action: 'repl
 export interface ParkedKeys {
   /** The longest parked first, `limit` at most. Resolves when what it tells is durable. */
   list(limit: number): Promise<Parked>
-  /** Resolves when it is done, durably, with what was parked. `not_found`: the key is not. */
+  /**
+   * Resolves when it is done, durably, with what was parked. `not_found`: the key is not; `conflict`: it is in
+   * several places, or another message of it has failed than the one that was meant.
+   */
   act(key: string, place: ParkedPlace, doing: Doing): Promise<ParkedKey>
 }
 

@@ -110,6 +110,15 @@ describe('parked keys', () => {
     await client.end()
   })
 
+  it.each(['.', '..', 'k', 'a/../b', '%2e'])('go on by a key in the body, also %j, which no path has', async (key) => {
+    const topic = `body${Buffer.from(key).toString('hex')}`
+    const client = await parked(topic, key)
+    const answer = await call(broker, 'POST', at(topic, '/parked'), { key, action: 'resume', id: '0:0' })
+    expect(answer).toMatchObject({ status: 200, json: { key, action: 'resume', id: '0:0' } })
+    expect(await client.next()).toMatchObject({ key, id: '0:0', attempt: 1 })
+    await client.end()
+  })
+
   it('go to dead letters past maxParked, which is said', async () => {
     const client = await parked('full', 'a', {
       deadLetter: { mode: 'park', topic: 'full.dlq', maxDeliveries: 1, maxParked: 1 },
@@ -137,6 +146,12 @@ describe('parked keys', () => {
     ['/parked/k', { action: 'replace', value: 1, base64: '' }, 400, 'invalid_argument'],
     ['/parked/k', { action: 'replace', value: 1, contentType: 'image/png' }, 400, 'invalid_argument'],
     ['/parked/k', { action: 'discard', partition: 7 }, 404, 'not_found'],
+    ['/parked/k', { action: 'discard', id: '0:7' }, 409, 'conflict'],
+    ['/parked/k', { action: 'discard', id: '0' }, 400, 'invalid_argument'],
+    ['/parked/k', { action: 'discard', id: '0:0', partition: 0 }, 400, 'invalid_argument'],
+    ['/parked/k', { action: 'discard', key: 'k' }, 400, 'invalid_argument'],
+    ['/parked', { action: 'discard' }, 400, 'invalid_argument'],
+    ['/parked', { action: 'discard', key: 'none' }, 404, 'not_found'],
   ])('stay as they are when %s is asked %j', async (path, body, status, code) => {
     if ((await call(broker, 'GET', at('asked'))).status === 404) await (await parked('asked', 'k')).end()
     expect(await call(broker, 'POST', at('asked', path), body)).toMatchObject({ status, json: { code } })

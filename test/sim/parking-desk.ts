@@ -58,12 +58,15 @@ export class ParkingDesk {
     const { seeks } = seen
     seen.parking.deciding(place, doing.action, value)
     const { parking } = this.#stage.subscription(life, role)
-    const where = topic === undefined ? { partition } : { topic, partition }
+    // The message that was looked at, and no other: the key may wait for an earlier one by now.
+    const where = topic === undefined ? { partition, offset } : { topic, partition, offset }
     const done = await parking.act(key, where, doing)
     if (life.state === 'over' || seen.seeks !== seeks) return
     this.#witness.count(`parked key ${doing.action}`)
     this.#witness.answered()
-    if (done.offset === offset) seen.parking.decided(place, doing.action, value)
+    if (done.offset !== offset)
+      throw this.#witness.violated('D-REPL', `${key} was decided at ${done.offset}, not ${offset}`)
+    seen.parking.decided(place, doing.action, value)
   }
 
   #doing(topic: string, key: string): Doing {

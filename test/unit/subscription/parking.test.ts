@@ -215,6 +215,21 @@ describe.each(['key_shared', 'exclusive'] as const)('a parked key of a subscript
     await expect(act(rig, 'discard')).rejects.toMatchObject({ code: 'not_found' })
   })
 
+  it('is left alone when the message that was meant is not the one that it waits for now', async () => {
+    const { rig, attachment } = await scene(type, { deadLetter: { ...deadLetter, maxDeliveries: 1 } })
+    rig.partition.publish(2, { keys: ['x'] })
+    await rig.rest()
+    attachment.nack(ids(0, 1), 0)
+    await rig.rest()
+    expect(await parkedOf(rig)).toMatchObject([{ key: 'x', offset: 1 }])
+    attachment.nack(ids(0, 0), 0)
+    await rig.rest()
+    const { parking } = rig.subscription
+    await expect(parking.act('x', { offset: 1 }, { action: 'discard' })).rejects.toMatchObject({ code: 'conflict' })
+    expect(await parkedOf(rig)).toMatchObject([{ key: 'x', offset: 0 }])
+    expect(await parking.act('x', { offset: 0 }, { action: 'discard' })).toMatchObject({ offset: 0 })
+  })
+
   it('does not park a message without a key: that goes to dead letters', async () => {
     const all = await scene(type)
     all.rig.partition.publish(2)
