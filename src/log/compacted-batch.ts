@@ -4,7 +4,14 @@
  * picture. A codec.
  */
 import { recordEnd } from '@tidings/sdk/protocol'
-import { BATCH_HEADER_BYTES, HAS_REMOVALS, RecordBatch, stampBatch, stampHeader } from './record-batch.ts'
+import {
+  BATCH_HEADER_BYTES,
+  type BatchProducer,
+  HAS_REMOVALS,
+  RecordBatch,
+  stampBatch,
+  stampHeader,
+} from './record-batch.ts'
 
 /** An empty batch stands for so many offsets at most: readers pass over them in one go. */
 export const EMPTY_SPAN_MAX = 65_536
@@ -52,6 +59,7 @@ export function withoutRecords(
     timestamp: batch.timestamp,
     leaderEpoch: batch.leaderEpoch,
     count: wanted.length,
+    producer: batch.producer,
     span,
     attributes: batch.attributes | HAS_REMOVALS,
   })
@@ -65,23 +73,29 @@ function moved(batch: RecordBatch, place: NewPlace): RecordBatch {
   return new RecordBatch(bytes)
 }
 
-export function emptyBatch(stretch: EmptyStretch, place: NewPlace): RecordBatch {
+/** @param producer whose frame it was, alone, where that is still to be known */
+export function emptyBatch(stretch: EmptyStretch, place: NewPlace, producer: BatchProducer | null = null): RecordBatch {
   const bytes = Buffer.alloc(BATCH_HEADER_BYTES)
   stampBatch(bytes, {
     ...stretch,
     ...place,
     durablePosition: place.position,
     count: 0,
+    producer,
     span: stretch.nextOffset - stretch.baseOffset,
     attributes: HAS_REMOVALS,
   })
   return new RecordBatch(bytes)
 }
 
+export function stretchOf({ baseOffset, nextOffset, timestamp, leaderEpoch }: RecordBatch): EmptyStretch {
+  return { baseOffset, nextOffset, timestamp, leaderEpoch }
+}
+
 /** The stretch grown by a batch that follows it, or null where that one must begin its own. */
 export function joined(stretch: EmptyStretch | null, batch: RecordBatch): EmptyStretch | null {
-  const { baseOffset, nextOffset, timestamp, leaderEpoch } = batch
-  if (!stretch) return { baseOffset, nextOffset, timestamp, leaderEpoch }
+  const { nextOffset, timestamp, leaderEpoch } = batch
+  if (!stretch) return stretchOf(batch)
   const fits = nextOffset - stretch.baseOffset <= EMPTY_SPAN_MAX && leaderEpoch === stretch.leaderEpoch
   return fits ? { ...stretch, nextOffset, timestamp: Math.max(timestamp, stretch.timestamp) } : null
 }

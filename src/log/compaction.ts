@@ -23,6 +23,8 @@ export interface CompactionPolicy {
   tombstoneMs: number
   /** How long an idempotency key is remembered. */
   windowMs: number
+  /** How long the frames of producers are: their headers stay so long, whatever becomes of the records. */
+  framesMs: number
 }
 
 /** What is known of the log; kept in its checkpoint. */

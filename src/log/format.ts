@@ -120,10 +120,16 @@ export interface Footer {
   digest: number
   /** Some batch carries idempotency keys. */
   hasIdempotencyKeys: boolean
+  /** Some batch is a producer's frame. */
+  hasFrames: boolean
   /** Epoch of the last batch. */
   leaderEpoch: number
   index: IndexEntry[]
 }
+
+/** Attributes of a footer. */
+const HAS_KEYS = 1
+const HAS_FRAMES = 2
 
 const FOOTER_FIXED_BYTES = 80
 const FOOTER_TAIL_BYTES = 12
@@ -149,7 +155,7 @@ export function encodeFooter(footer: Footer): Buffer {
   putU64(bytes, 32, footer.records)
   bytes.writeUInt32BE(footer.batches, 40)
   bytes.writeUInt32BE(footer.digest, 44)
-  bytes.writeUInt32BE(footer.hasIdempotencyKeys ? 1 : 0, 48)
+  bytes.writeUInt32BE((footer.hasIdempotencyKeys ? HAS_KEYS : 0) | (footer.hasFrames ? HAS_FRAMES : 0), 48)
   bytes.writeUInt32BE(footer.leaderEpoch, 52)
   footer.nonce.copy(bytes, 64, 0, NONCE_BYTES)
   footer.index.forEach((entry, i) => {
@@ -195,7 +201,8 @@ export function decodeFooter(bytes: Buffer, fileBytes: number): Footer | null {
     records: getU64(bytes, 32),
     batches: bytes.readUInt32BE(40),
     digest: bytes.readUInt32BE(44),
-    hasIdempotencyKeys: (bytes.readUInt32BE(48) & 1) !== 0,
+    hasIdempotencyKeys: (bytes.readUInt32BE(48) & HAS_KEYS) !== 0,
+    hasFrames: (bytes.readUInt32BE(48) & HAS_FRAMES) !== 0,
     leaderEpoch: bytes.readUInt32BE(52),
     index,
   }

@@ -273,10 +273,11 @@ export class Log {
     }
   }
 
-  /** Batches from a time on that may carry idempotency keys; segments without any are not read. */
-  async *keyedSince(timestamp: number): AsyncGenerator<RecordBatch> {
+  /** Batches from a time on that may carry idempotency keys, or be frames; segments without any are not read. */
+  async *knownSince(timestamp: number): AsyncGenerator<RecordBatch> {
     for (const { content, baseOffset } of [...this.#sealed.list, this.#active]) {
-      if (content.isEmpty || !content.hasIdempotencyKeys || content.maxTimestamp < timestamp) continue
+      if (content.isEmpty || content.maxTimestamp < timestamp) continue
+      if (!content.hasIdempotencyKeys && !content.hasFrames) continue
       let offset = baseOffset
       if (content.minTimestamp < timestamp) offset = Math.max(offset, await this.offsetAt(timestamp))
       yield* this.#from(offset, content.nextOffset)

@@ -18,7 +18,7 @@
  *   64  u16  producer epoch
  *   66  u16  attributes        bit 0 has idempotency keys, bit 1 some record expires, bit 2 records were removed,
  *                            bit 3 some record is for one subscription only
- *   68  u32  sequence          the producer's, of the first record
+ *   68  u32  sequence          low 32 bits of the number of the producer's frame that the batch is, or is part of
  *   72  8 bytes: the segment's mark (format.ts); not for clients while the segment is written to
  *   80  body: the records
  *
@@ -39,6 +39,12 @@ export const HAS_EXPIRY = 2
 export const HAS_REMOVALS = 4
 export const HAS_ADDRESSEE = 8
 
+/** A batch that is a producer's frame, or one partition's part of it; such are never joined with others. */
+export interface BatchProducer {
+  id: number
+  sequence: number
+}
+
 /** What the broker stamps on a batch; the body and its CRC are the producer's. */
 export interface BatchStamp {
   baseOffset: number
@@ -49,6 +55,8 @@ export interface BatchStamp {
   mark: Buffer
   leaderEpoch: number
   count: number
+  /** Whose frame it is; the sequence's low 32 bits are written. */
+  producer?: BatchProducer | null
   /** Next offset - base offset; without it the count. */
   span?: number
   attributes: number
@@ -66,10 +74,10 @@ export function stampBatch(bytes: Buffer, stamp: BatchStamp): void {
   bytes.writeUInt32BE(stamp.leaderEpoch, 44)
   bytes.writeUInt32BE(stamp.count, 48)
   bytes.writeUInt32BE(stamp.span ?? stamp.count, 52)
-  putU64(bytes, 56, 0)
+  putU64(bytes, 56, stamp.producer?.id ?? 0)
   bytes.writeUInt16BE(0, 64)
   bytes.writeUInt16BE(stamp.attributes, 66)
-  bytes.writeUInt32BE(0, 68)
+  bytes.writeUInt32BE((stamp.producer?.sequence ?? 0) >>> 0, 68)
   stamp.mark.copy(bytes, 72, 0, MARK_BYTES)
   bytes.writeUInt32BE(crc32(bytes.subarray(12, BATCH_HEADER_BYTES)), 8)
 }
@@ -108,6 +116,17 @@ export class RecordBatch {
 
   get attributes(): number {
     return this.bytes.readUInt16BE(66)
+  }
+
+  /** Whether it is a producer's frame, or part of one. */
+  get isFrame(): boolean {
+    return getU64(this.bytes, 56) !== 0
+  }
+
+  /** Null: the records are no producer's frame. */
+  get producer(): BatchProducer | null {
+    const id = getU64(this.bytes, 56)
+    return id === 0 ? null : { id, sequence: this.bytes.readUInt32BE(68) }
   }
 
   get leaderEpoch(): number {

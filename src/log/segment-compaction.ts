@@ -129,7 +129,9 @@ class Compaction {
     await removeFile(disk, path)
     const before = segment.size
     try {
-      const writer = await SegmentWriter.create(disk, path, this.#log.newHeader(segment.baseOffset))
+      const { policy, now } = this.#options
+      const framesFrom = now - policy.framesMs
+      const writer = await SegmentWriter.create(disk, path, this.#log.newHeader(segment.baseOffset), framesFrom)
       try {
         for await (const batch of this.#batchesOf(segment)) {
           await writer.add(batch, (offset) => !going.has(offset))

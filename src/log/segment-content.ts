@@ -18,6 +18,8 @@ export class SegmentContent {
   batches = 0
   digest = 0
   hasIdempotencyKeys = false
+  /** Some batch is a producer's frame. */
+  hasFrames = false
   leaderEpoch = 0
   /** The highest durable position that any batch carried. */
   provenDurable = 0
@@ -38,6 +40,7 @@ export class SegmentContent {
     content.batches = footer.batches
     content.digest = footer.digest
     content.hasIdempotencyKeys = footer.hasIdempotencyKeys
+    content.hasFrames = footer.hasFrames
     content.leaderEpoch = footer.leaderEpoch
     content.provenDurable = footer.dataEnd
     return content
@@ -58,6 +61,7 @@ export class SegmentContent {
     this.batches += 1
     this.digest = crc32(batch.bytes.subarray(0, 16), this.digest)
     this.hasIdempotencyKeys ||= (batch.attributes & HAS_IDEMPOTENCY_KEYS) !== 0
+    this.hasFrames ||= batch.isFrame
     this.leaderEpoch = batch.leaderEpoch
     this.provenDurable = Math.max(this.provenDurable, batch.durablePosition)
   }
@@ -72,6 +76,7 @@ export class SegmentContent {
       batches: this.batches,
       digest: this.digest,
       hasIdempotencyKeys: this.hasIdempotencyKeys,
+      hasFrames: this.hasFrames,
       leaderEpoch: this.leaderEpoch,
       index: this.index.entries,
     }

@@ -3,7 +3,7 @@
  * for compaction, which puts the file in the place of the segment that it came from.
  */
 import type { Disk, DiskFile } from '../base/disk.ts'
-import { type EmptyStretch, emptyBatch, joined, type NewPlace, withoutRecords } from './compacted-batch.ts'
+import { type EmptyStretch, emptyBatch, joined, type NewPlace, stretchOf, withoutRecords } from './compacted-batch.ts'
 import { encodeFooter, encodeSegmentHeader, markOf, SEGMENT_HEADER_BYTES, type SegmentHeader } from './format.ts'
 import type { RecordBatch } from './record-batch.ts'
 import { SegmentContent } from './segment-content.ts'
@@ -24,21 +24,29 @@ export class SegmentWriter {
   /** Batches with nothing left, not written yet: the next may join them. */
   #stretch: EmptyStretch | null = null
 
-  private constructor(header: SegmentHeader, file: DiskFile) {
+  /** Frames from this time on keep their headers: producers may repeat them. */
+  readonly #framesFrom: number
+
+  private constructor(header: SegmentHeader, file: DiskFile, framesFrom: number) {
     this.header = header
+    this.#framesFrom = framesFrom
     this.content = new SegmentContent(header.baseOffset)
     this.#file = file
     this.#parts = [encodeSegmentHeader(header)]
   }
 
-  static async create(disk: Disk, path: string, header: SegmentHeader): Promise<SegmentWriter> {
-    return new SegmentWriter(header, await disk.open(path, 'create'))
+  /** @param framesFrom frames of producers from this time on (ms) keep a header of their own */
+  static async create(disk: Disk, path: string, header: SegmentHeader, framesFrom: number): Promise<SegmentWriter> {
+    return new SegmentWriter(header, await disk.open(path, 'create'), framesFrom)
   }
 
   /** Adds what is left of the batch when the others have gone. */
   async add(batch: RecordBatch, isWanted: (offset: number) => boolean): Promise<void> {
     const isEmpty = ![...batch.offsets()].some(isWanted)
-    if (isEmpty) {
+    if (isEmpty && batch.isFrame && batch.timestamp >= this.#framesFrom) {
+      this.#flushStretch()
+      this.#put(emptyBatch(stretchOf(batch), this.#place(), batch.producer))
+    } else if (isEmpty) {
       const stretch = joined(this.#stretch, batch)
       if (!stretch) this.#flushStretch()
       this.#stretch = stretch ?? joined(null, batch)

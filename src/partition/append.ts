@@ -10,6 +10,8 @@ export interface AppendListener {
   /** As durable as the topic promises. */
   committed(baseOffset: number, timestamp: number): void
   failed(error: TidingsError): void
+  /** Asked once, when it is about to be written; false: it is not, and its listener hears nothing more. */
+  isWanted?(): boolean
 }
 
 export class Append implements CommitEntry {
@@ -25,8 +27,8 @@ export class Append implements CommitEntry {
     this.#buffered = buffered
   }
 
-  take(): Records {
-    return this.#records
+  take(): Records | null {
+    return this.#listener.isWanted?.() === false ? null : this.#records
   }
 
   written(baseOffset: number, timestamp: number): void {

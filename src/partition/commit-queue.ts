@@ -15,7 +15,7 @@ import type { Latch } from '../base/latch.ts'
 import type { SpaceGuard } from '../base/space-guard.ts'
 import type { Metrics } from '../base/telemetry.ts'
 import type { Log } from '../log/log.ts'
-import { BATCH_HEADER_BYTES, RecordBatch, stampBatch } from '../log/record-batch.ts'
+import { BATCH_HEADER_BYTES, type BatchProducer, RecordBatch, stampBatch } from '../log/record-batch.ts'
 
 /** Encoded records, back to back, as they will lie in a batch. */
 export interface Records {
@@ -23,6 +23,8 @@ export interface Records {
   count: number
   /** Bits of the batch header: HAS_IDEMPOTENCY_KEYS, HAS_EXPIRY. */
   attributes: number
+  /** They are a frame of a producer: a batch of their own. */
+  producer?: BatchProducer
 }
 
 /**
@@ -87,6 +89,14 @@ interface Placed {
   urgency: Urgency
   offset: number
   timestamp: number
+}
+
+interface PlannedBatch {
+  parts: Uint8Array[]
+  bytes: number
+  count: number
+  attributes: number
+  producer: BatchProducer | null
 }
 
 export class GroupCommit implements CommitQueue {
@@ -278,7 +288,7 @@ export class GroupCommit implements CommitQueue {
     const log = this.#log
     const timestamp = Math.max(Math.floor(this.#options.clock.now()), log.maxTimestamp)
     const placed: Placed[] = []
-    const plan: { parts: Uint8Array[]; bytes: number; count: number; attributes: number }[] = []
+    const plan: PlannedBatch[] = []
     let offset = log.nextOffset
     let total = 0
     for (const { entry, urgency } of entries) {
@@ -286,8 +296,9 @@ export class GroupCommit implements CommitQueue {
       if (!records) continue
       assert(records.bytes.length <= entry.size, 'an entry grew beyond the size it was admitted with')
       let open = plan.at(-1)
-      if (!open || open.bytes + records.bytes.length > BATCH_BYTES) {
-        open = { parts: [], bytes: BATCH_HEADER_BYTES, count: 0, attributes: 0 }
+      const producer = records.producer ?? null
+      if (!open || open.bytes + records.bytes.length > BATCH_BYTES || producer || open.producer) {
+        open = { parts: [], bytes: BATCH_HEADER_BYTES, count: 0, attributes: 0, producer }
         plan.push(open)
         total += BATCH_HEADER_BYTES
       }
@@ -318,6 +329,7 @@ export class GroupCommit implements CommitQueue {
         mark: log.mark,
         leaderEpoch: this.#options.leaderEpoch,
         count: batch.count,
+        producer: batch.producer,
         attributes: batch.attributes,
       })
       batches.push(new RecordBatch(slice))

@@ -11,6 +11,7 @@ import type { Log } from '../log/log.ts'
 import { CorruptionError } from '../log/log-recovery.ts'
 import type { GroupCommit } from './commit-queue.ts'
 import type { PartitionEnvironment, PartitionSettings } from './partition-environment.ts'
+import { rememberedMs } from './producer-window.ts'
 
 export interface MaintenanceOptions {
   environment: PartitionEnvironment
@@ -119,7 +120,8 @@ export class Maintenance {
 
   #policy(): CompactionPolicy {
     const { tombstoneMs, deduplicationWindowMs } = this.#options.settings()
-    return { tombstoneMs, windowMs: Math.max(deduplicationWindowMs, KEYED_MS) }
+    const windowMs = Math.max(deduplicationWindowMs, KEYED_MS)
+    return { tombstoneMs, windowMs, framesMs: rememberedMs(deduplicationWindowMs) }
   }
 
   async #compact(): Promise<void> {

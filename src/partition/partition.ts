@@ -14,6 +14,7 @@ import { Append, type AppendListener } from './append.ts'
 import { type CommitQueue, GroupCommit, type Records } from './commit-queue.ts'
 import { Maintenance } from './maintenance.ts'
 import type { PartitionEnvironment, PartitionSettings } from './partition-environment.ts'
+import { type Recalled, recallBatch } from './recall.ts'
 
 export type { PartitionEnvironment, PartitionSettings } from './partition-environment.ts'
 
@@ -264,9 +265,9 @@ export class LogPartition implements Partition {
     await this.#cursors.removeBelow(before)
   }
 
-  /** Batches from a time on that may carry idempotency keys. */
-  keyedSince(timestamp: number): AsyncIterable<RecordBatch> {
-    return this.#data.keyedSince(timestamp)
+  /** Tells of every Idempotency-Key and every frame of a producer from a time on, oldest first. */
+  async recall(since: number, recalled: Partial<Recalled>): Promise<void> {
+    for await (const batch of this.#data.knownSince(since)) recallBatch(batch, recalled)
   }
 
   /**

@@ -8,10 +8,10 @@
  * again although its `done` was lost. Due is by wall time, which may jump: the timer looks
  * again every few seconds.
  */
-import { LIMITS, recordIdempotencyKey, TidingsError } from '@tidings/sdk/protocol'
+import { LIMITS, TidingsError } from '@tidings/sdk/protocol'
 import type { Random } from '../base/clock.ts'
 import type { Metrics } from '../base/telemetry.ts'
-import { HAS_IDEMPOTENCY_KEYS, type RecordBatch } from '../log/record-batch.ts'
+import type { RecordBatch } from '../log/record-batch.ts'
 import { scheduledIdOf } from './broker-key.ts'
 import type { LogPartition } from './partition.ts'
 import { type Mark, Schedule, type Scheduled } from './schedule.ts'
@@ -204,14 +204,12 @@ export class Scheduler {
     if (this.#schedule.size === 0) return
     const since = this.#schedule.nextDue - SET_BACK_MS
     for (const partition of this.#options.target.partitions) {
-      for await (const batch of partition.keyedSince(since)) {
-        if (!(batch.attributes & HAS_IDEMPOTENCY_KEYS)) continue
-        for (const offset of batch.offsets()) {
-          const key = recordIdempotencyKey(batch.bytes, batch.positionOf(offset))
-          const id = key && scheduledIdOf(key)
+      await partition.recall(since, {
+        key: (key) => {
+          const id = scheduledIdOf(key)
           if (id !== null && this.#schedule.remove(id)) this.#unwritten.push(id)
-        }
-      }
+        },
+      })
     }
   }
 

@@ -5,13 +5,7 @@
  * Must stay true (D-IDEMP): one Idempotency-Key occupies one offset, or schedules one message, within the
  * window, also while the first publish is still under way: a repetition waits for the outcome of the first.
  */
-import {
-  encodeRecord,
-  partitionOf,
-  recordIdempotencyKey,
-  TidingsError,
-  type TopicSettings,
-} from '@tidings/sdk/protocol'
+import { encodeRecord, partitionOf, TidingsError, type TopicSettings } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
 import type { Logger } from '../base/telemetry.ts'
 import { HAS_ADDRESSEE, HAS_EXPIRY, HAS_IDEMPOTENCY_KEYS } from '../log/record-batch.ts'
@@ -25,15 +19,17 @@ import {
   receiptOf,
   scheduledReceiptOf,
 } from './batch-publish.ts'
-import { isBrokerKey } from './broker-key.ts'
 import type { Records } from './commit-queue.ts'
-import { type FirstPublish, IdempotencyWindow } from './idempotency-window.ts'
+import type { ProducedFrame, RecordRules } from './frame-routing.ts'
+import type { FirstPublish } from './idempotency-window.ts'
 import type { LogPartition, Partition } from './partition.ts'
+import { type ProduceDone, Producers, type ProducerTarget } from './producers.ts'
 import type { PublishInput } from './publish-input.ts'
 import { BatchPart, type PublishKeys, SinglePublish } from './publish-listener.ts'
 import type { Mark, Scheduled } from './schedule.ts'
 import type { FiringTarget, Route } from './schedule-firing.ts'
 import { openSchema, type TopicSchema } from './schema.ts'
+import { TopicMemory } from './topic-memory.ts'
 import { type TopicPorts, TopicSchedule } from './topic-schedule.ts'
 
 export {
@@ -43,6 +39,8 @@ export {
   type PublishReceipt,
   type ScheduledReceipt,
 } from './batch-publish.ts'
+export { EntryError, type ProducedFrame } from './frame-routing.ts'
+export type { ProduceDone, ProducedReceipt } from './producers.ts'
 export type { PublishInput } from './publish-input.ts'
 
 export interface Topic {
@@ -60,6 +58,13 @@ export interface Topic {
    * or by a full queue; a later error says in its detail which part was stored, if any was.
    */
   publishAll(inputs: readonly PublishInput[], done: BatchDone): void
+  /**
+   * Stores a frame of a producer's, once however often it is repeated, each partition's part of it as a batch of its
+   * own, and calls `done` once. Errors: `overloaded` also where an earlier frame must come first, `conflict` where
+   * it cannot be stored any more; EntryError where one record is to blame. What is stored all the same is told
+   * with the error, and the frame is to be repeated.
+   */
+  produce(frame: ProducedFrame, done: ProduceDone): void
   /** Throws `message_too_large`, `partition_not_found` or `schema_violation` for an entry that publish would refuse. */
   check(input: PublishInput): void
   /** Calls the listener when the topic has gained partitions, and once when it ends. Answers how to stop it. */
@@ -75,21 +80,19 @@ export interface Topic {
 /** `closing`: with the broker, which may serve the topic again after a restart. */
 export type TopicChange = 'grown' | 'deleted' | 'closing'
 
-/** Most Idempotency-Keys that one topic remembers: 64 bytes of memory each at worst. */
-const IDEMPOTENCY_KEYS_LIMIT = 4_000_000
-
 /** A keyed publish under way, and the repetitions of it that wait for its outcome. */
 interface PendingKey {
   waiting: PublishDone[]
 }
 
-export class HostedTopic implements Topic, FiringTarget, PublishKeys {
+export class HostedTopic implements Topic, FiringTarget, PublishKeys, ProducerTarget {
   readonly id: string
   readonly name: string
   settings: TopicSettings
   readonly partitions: LogPartition[]
   readonly #clock: Clock
-  readonly #window: IdempotencyWindow
+  readonly #memory: TopicMemory
+  readonly #producers: Producers
   readonly #pending: Map<string, PendingKey> = new Map()
   readonly #watchers: Set<(change: TopicChange) => void> = new Set()
   readonly #schedule: TopicSchedule
@@ -108,7 +111,8 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys {
     this.settings = settings
     this.partitions = partitions
     this.#clock = ports.clock
-    this.#window = new IdempotencyWindow(settings.deduplicationWindowMs, IDEMPOTENCY_KEYS_LIMIT, ports.random)
+    this.#memory = new TopicMemory(settings, ports)
+    this.#producers = new Producers(this, this.#memory.producers, ports.clock)
     this.#schedule = new TopicSchedule(this, ports)
     this.#logger = ports.environment.logger
     this.#schema = openSchema(settings.schema, this.name, this.#logger)
@@ -116,7 +120,7 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys {
 
   /** Reads what was published and scheduled before. Scheduled messages wait until `start`. */
   async recover(): Promise<void> {
-    await this.#recoverWindow()
+    await this.#memory.recover(this.partitions)
     await this.#schedule.recover()
   }
 
@@ -133,27 +137,12 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys {
     return this.#schedule.close()
   }
 
-  /** Fills the window from the log: what was stored, answered or not, must not be stored again. */
-  async #recoverWindow(): Promise<void> {
-    const since = this.#clock.now() - this.settings.deduplicationWindowMs
-    for (const partition of this.partitions) {
-      for await (const batch of partition.keyedSince(since)) {
-        if (!(batch.attributes & HAS_IDEMPOTENCY_KEYS)) continue
-        for (const offset of batch.offsets()) {
-          const key = recordIdempotencyKey(batch.bytes, batch.positionOf(offset))
-          if (!key || isBrokerKey(key)) continue
-          this.#window.remember(key, { partition: partition.number, offset, timestamp: batch.timestamp })
-        }
-      }
-    }
-  }
-
   configure(settings: TopicSettings): void {
     if (JSON.stringify(settings.schema) !== JSON.stringify(this.settings.schema)) {
       this.#schema = openSchema(settings.schema, this.name, this.#logger)
     }
     this.settings = settings
-    this.#window.windowMs = settings.deduplicationWindowMs
+    this.#memory.configure(settings)
     for (const partition of this.partitions) partition.configure(settings)
   }
 
@@ -195,6 +184,19 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys {
     if (this.#schema !== null) this.#schema.check(input)
   }
 
+  produce(frame: ProducedFrame, done: ProduceDone): void {
+    this.#producers.produce(frame, done)
+  }
+
+  get rules(): RecordRules {
+    const schema = this.#schema
+    return {
+      maxMessageBytes: this.settings.maxMessageBytes,
+      topic: this.name,
+      check: schema && ((input) => schema.check(input)),
+    }
+  }
+
   publish(input: PublishInput, done: PublishDone): void {
     try {
       this.check(input)
@@ -211,7 +213,7 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys {
   }
 
   #append(input: PublishInput, key: string | null, done: PublishDone): void {
-    if (key !== null) this.#window.admit(this.#clock.now(), this.#pending.size + 1)
+    if (key !== null) this.#memory.keys.admit(this.#clock.now(), this.#pending.size + 1)
     const partition = this.choose(input)
     partition.append(this.#encode(input), new SinglePublish(this, partition.number, input, key, done))
   }
@@ -256,7 +258,7 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys {
   /** Throws when any part of a batch would find no room; nothing of it is stored then. */
   #admit(parts: readonly Part[], laterParts: readonly LaterPart[]): void {
     const keys = parts.reduce((sum, part) => sum + part.keys.length, 0)
-    if (keys > 0) this.#window.admit(this.#clock.now(), this.#pending.size + keys)
+    if (keys > 0) this.#memory.keys.admit(this.#clock.now(), this.#pending.size + keys)
     for (const part of parts) part.partition.admit(part.size)
     const total = (of: (part: LaterPart) => number): number => laterParts.reduce((sum, part) => sum + of(part), 0)
     if (laterParts.length === 0) return
@@ -327,7 +329,7 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys {
       pending.waiting.push(receiver())
       return true
     }
-    const first = this.#window.find(input.idempotencyKey!, this.#clock.now())
+    const first = this.#memory.keys.find(input.idempotencyKey!, this.#clock.now())
     if (first) {
       receiver()(null, receiptOf(first, true))
       return true
@@ -368,7 +370,7 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys {
 
   /** The same for one that is in the log now: its key is remembered. */
   stored(key: string, idempotencyKey: Uint8Array, first: FirstPublish): void {
-    this.#window.remember(idempotencyKey, first)
+    this.#memory.keys.remember(idempotencyKey, first)
     this.settleKey(key, receiptOf(first, false), null)
   }
 }

@@ -173,7 +173,7 @@ export const DECISION_BUGS: Record<string, DecisionBug> = {
   'a log that is not searched for what was stored before a crash': {
     theme: { ...SCHEDULED, crashes: 0.04 },
     // biome-ignore lint/correctness/useYield: there is nothing to find
-    breaks: () => [sabotage(LogPartition.prototype, 'keyedSince', async function* () {})],
+    breaks: () => [sabotage(LogPartition.prototype, 'recall', async () => {})],
   },
   'a retention that ignores who is behind': {
     theme: { retention: 'until acked' },

@@ -118,7 +118,7 @@ export class Story {
   compact(
     patch: Partial<{ keysMax: number; operations: number; policy: CompactionPolicy }> = {},
   ): Promise<CompactionReport | null> {
-    const policy = patch.policy ?? { tombstoneMs: TOMBSTONE_MS, windowMs: WINDOW_MS }
+    const policy = patch.policy ?? { tombstoneMs: TOMBSTONE_MS, windowMs: WINDOW_MS, framesMs: 0 }
     const options = {
       policy,
       now: this.now,

@@ -44,6 +44,10 @@ export class MemoryTopic implements Topic {
     return Promise.resolve(false)
   }
 
+  produce(): never {
+    throw new Error('a topic in memory has no producers')
+  }
+
   watch(): () => void {
     return () => undefined
   }

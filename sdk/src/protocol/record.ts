@@ -127,8 +127,14 @@ function recordHeadersAt(bytes: Uint8Array, at: number): number {
   return recordKeyAt(bytes, at) + getU16(bytes, at + 6) + bytes[at + 10]!
 }
 
-function recordKeyAt(bytes: Uint8Array, at: number): number {
+/** Where the key begins, or would: it ends `recordKeyLength` later. */
+export function recordKeyAt(bytes: Uint8Array, at: number): number {
   return at + RECORD_HEADER_BYTES + (bytes[at + 4]! & EXPIRES ? 8 : 0)
+}
+
+/** Bytes of the key; 0 where there is none. */
+export function recordKeyLength(bytes: Uint8Array, at: number): number {
+  return getU16(bytes, at + 6)
 }
 
 export function recordKey(bytes: Uint8Array, at: number): Uint8Array | null {

@@ -80,7 +80,7 @@ describe('a compacted log', () => {
   }, 120_000)
 
   it('survives a crash after any operation of a round, whatever the disk then has', async () => {
-    const dead = { tombstoneMs: 0, windowMs: 0 }
+    const dead = { tombstoneMs: 0, windowMs: 0, framesMs: 0 }
     // Tombstones lie segments behind what they hide, so that the order in which segments change counts.
     const messages = ['a', 'b', 'c', 'd'].flatMap((key) =>
       [key, key, key].map((one) => ({ key: one, value: 'v'.repeat(900) })),
@@ -143,9 +143,13 @@ describe('a compacted log', () => {
     const story = await storyOf([{ key: 'a' }, { key: 'b' }, { key: 'a', value: '' }])
     await story.compact()
     expect([...(await story.check()).keys()]).toEqual([1, 2])
-    expect(story.log.compaction.isDue({ tombstoneMs: TOMBSTONE_MS, windowMs: 0 }, story.now, 10_000)).toBe(false)
+    expect(story.log.compaction.isDue({ tombstoneMs: TOMBSTONE_MS, windowMs: 0, framesMs: 0 }, story.now, 10_000)).toBe(
+      false,
+    )
     story.now += TOMBSTONE_MS + 1
-    expect(story.log.compaction.isDue({ tombstoneMs: TOMBSTONE_MS, windowMs: 0 }, story.now, 10_000)).toBe(true)
+    expect(story.log.compaction.isDue({ tombstoneMs: TOMBSTONE_MS, windowMs: 0, framesMs: 0 }, story.now, 10_000)).toBe(
+      true,
+    )
     await story.compact()
     expect([...(await story.check()).keys()]).toEqual([1])
     expect(story.log.compaction.state).toEqual({ through: 3, oldestTombstone: 0 })
@@ -156,7 +160,7 @@ describe('a compacted log', () => {
       { key: 'a', idempotent: true },
       { key: 'a', value: '' },
     ])
-    const policy = { tombstoneMs: 0, windowMs: WINDOW_MS }
+    const policy = { tombstoneMs: 0, windowMs: WINDOW_MS, framesMs: 0 }
     story.now += 1
     expect(await story.compact({ policy })).toMatchObject({ keptYoung: true, state: { through: 0 } })
     expect((await story.present()).size).toBe(2)
@@ -209,7 +213,7 @@ describe('a compacted log', () => {
 
   it('is not done again before half of it is new', async () => {
     const story = await storyOf(Array.from({ length: 40 }, (_, i) => ({ key: `k${i}`, value: value(i) })))
-    const due = (): boolean => story.log.compaction.isDue({ tombstoneMs: 0, windowMs: 0 }, story.now, 0)
+    const due = (): boolean => story.log.compaction.isDue({ tombstoneMs: 0, windowMs: 0, framesMs: 0 }, story.now, 0)
     expect(due()).toBe(true)
     await story.compact()
     expect(due()).toBe(false)
@@ -240,7 +244,7 @@ describe('a compacted log', () => {
     for (let operations = 1; operations < 60; operations += 7) {
       const compacting = story.log.compaction.run(
         {
-          policy: { tombstoneMs: 0, windowMs: 0 },
+          policy: { tombstoneMs: 0, windowMs: 0, framesMs: 0 },
           now: story.now,
           random: new SimRandom(operations),
           keysMax: 100,

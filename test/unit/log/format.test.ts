@@ -33,6 +33,7 @@ const footers: fc.Arbitrary<Footer> = fc.record({
   batches: u32,
   digest: u32,
   hasIdempotencyKeys: fc.boolean(),
+  hasFrames: fc.boolean(),
   leaderEpoch: u32,
   index: fc.array(fc.record({ offset, timestamp: offset, position: offset }), { maxLength: 20 }),
 })

@@ -48,6 +48,7 @@ function forgedFooter(dataEnd: number, nonce: Buffer): Buffer {
     batches: 1,
     digest: 0,
     hasIdempotencyKeys: false,
+    hasFrames: false,
     leaderEpoch: 1,
     index: [{ offset: 0, timestamp: 1, position: 64 }],
   })

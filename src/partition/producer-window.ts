@@ -1,0 +1,218 @@
+/**
+ * What a topic remembers of its producers: for each the last frames that each partition has of it, and which number
+ * must come next. It makes a repeated frame answer instead of storing, and keeps a later frame from hiding an
+ * earlier one that was lost. A decision: synchronous, over plain arrays; rebuilt from the logs at start.
+ *
+ * Must stay true (D-IDEMP): the frames of a producer enter a partition in the order of their numbers. So one that is
+ * behind the last there, and not among those remembered, is never stored: it would be out of order, or twice.
+ * Numbers are compared as the low 32 bits of them, which is what a batch header holds (RFC 1982).
+ */
+
+/** Frames of a producer that each partition remembers; as many may be under way at once. */
+export const FRAMES_REMEMBERED = 8
+/** Producers are remembered for this long at least, however short the window of Idempotency-Keys is. */
+const PRODUCERS_MS = 300_000
+
+/** Where a partition has a frame, or its part of one. */
+export interface StoredFrame {
+  baseOffset: number
+  count: number
+  /** Milliseconds since the epoch. */
+  timestamp: number
+}
+
+/** What the order of a producer's frames says of one. */
+export type FrameOrder =
+  /** The one that is to come. */
+  | { kind: 'next' }
+  /** It was here before, or failed before: each partition knows what it has of it. */
+  | { kind: 'earlier' }
+  /** The frame with this number (its low 32 bits) must come first. */
+  | { kind: 'early'; awaits: number }
+  /** No more producers can be remembered. */
+  | { kind: 'full' }
+
+/** What a partition says of a frame: it has it; it is new; later ones are there; nobody can tell any more. */
+export type FramePlace = StoredFrame | 'new' | 'passed' | 'forgotten'
+
+/** Numbers of one frame in the flat array: sequence, base offset, count, timestamp. */
+const WIDTH = 4
+
+class Producer {
+  /** The highest number that was taken. */
+  last: number
+  /** Numbers that were taken and not stored, ascending: the first of them must come again before any later one. */
+  readonly failed: number[] = []
+  /** Nothing came in this life of the broker: what was answered before may have been lost with a power cut. */
+  isRecovered: boolean
+  /** Milliseconds since the epoch. */
+  usedAt: number
+  /** For each partition its last frames, oldest first. */
+  readonly frames: Map<number, number[]> = new Map()
+
+  constructor(last: number, isRecovered: boolean, usedAt: number) {
+    this.last = last
+    this.isRecovered = isRecovered
+    this.usedAt = usedAt
+  }
+}
+
+export class ProducerWindow {
+  /** A producer without a frame for so long is forgotten. */
+  windowMs: number
+  readonly #limit: number
+  /** In the order of use, but for those that a start found. */
+  readonly #producers: Map<number, Producer> = new Map()
+  /** Pairs of a producer and a partition that has frames of it. */
+  #pairs = 0
+
+  /** @param limit pairs of producer and partition that new producers may fill; known ones may fill as many again */
+  constructor(windowMs: number, limit: number) {
+    this.windowMs = windowMs
+    this.#limit = limit
+  }
+
+  /** Producers that are remembered. */
+  get size(): number {
+    return this.#producers.size
+  }
+
+  order(producerId: number, sequence: number, now: number): FrameOrder {
+    const producer = this.#find(producerId, now)
+    const taken = this.#pairs + this.#producers.size
+    if (taken >= this.#limit * (producer ? 2 : 1)) return { kind: 'full' }
+    if (!producer) return { kind: 'next' }
+    const low = sequence >>> 0
+    const [failed] = producer.failed
+    if (failed !== undefined && isAfter(low, failed)) return { kind: 'early', awaits: failed }
+    if (!isAfter(low, producer.last)) return { kind: 'earlier' }
+    const awaits = (producer.last + 1) >>> 0
+    return low === awaits || producer.isRecovered ? { kind: 'next' } : { kind: 'early', awaits }
+  }
+
+  place(producerId: number, partition: number, sequence: number): FramePlace {
+    const frames = this.#producers.get(producerId)?.frames.get(partition)
+    if (!frames) return 'new'
+    const low = sequence >>> 0
+    if (isAfter(low, frames[frames.length - WIDTH]!)) return 'new'
+    for (let at = 0; at < frames.length; at += WIDTH) {
+      if (frames[at] !== low) continue
+      return { baseOffset: frames[at + 1]!, count: frames[at + 2]!, timestamp: frames[at + 3]! }
+    }
+    return isAfter(low, frames[0]!) ? 'passed' : 'forgotten'
+  }
+
+  /** The frame, or what was missing of it, is on its way. */
+  taken(producerId: number, sequence: number, now: number): void {
+    const low = sequence >>> 0
+    const producer = this.#use(producerId, now) ?? this.#add(producerId, new Producer(low, false, now))
+    producer.isRecovered = false
+    if (isAfter(low, producer.last)) producer.last = low
+    const at = producer.failed.indexOf(low)
+    if (at !== -1) producer.failed.splice(at, 1)
+  }
+
+  /** Nothing of the frame was taken: it is still to come, and none after it before that. */
+  refused(producerId: number, sequence: number, now: number): void {
+    const before = (sequence - 1) >>> 0
+    const producer = this.#use(producerId, now) ?? this.#add(producerId, new Producer(before, true, now))
+    if (!producer.isRecovered) return
+    producer.isRecovered = false
+    if (isAfter(before, producer.last)) producer.last = before
+  }
+
+  /** The frame was taken and has failed, at least in part. */
+  failed(producerId: number, sequence: number, now: number): void {
+    const low = sequence >>> 0
+    const producer = this.#use(producerId, now) ?? this.#add(producerId, new Producer(low, false, now))
+    if (producer.failed.includes(low)) return
+    producer.failed.push(low)
+    producer.failed.sort((a, b) => (a - b) | 0)
+  }
+
+  /** A partition has the frame, or its part of it. */
+  stored(producerId: number, partition: number, sequence: number, frame: StoredFrame): void {
+    const low = sequence >>> 0
+    const { timestamp } = frame
+    const producer = this.#use(producerId, timestamp) ?? this.#add(producerId, new Producer(low, false, timestamp))
+    this.#remember(producer, partition, low, frame)
+  }
+
+  /** The same as found in a log at start: in the order of the log for each partition, perhaps twice. */
+  recover(producerId: number, partition: number, sequence: number, frame: StoredFrame): void {
+    const low = sequence >>> 0
+    const known = this.#producers.get(producerId)
+    const producer = known ?? this.#add(producerId, new Producer(low, true, frame.timestamp))
+    if (isAfter(low, producer.last)) producer.last = low
+    producer.usedAt = Math.max(producer.usedAt, frame.timestamp)
+    this.#remember(producer, partition, low, frame)
+  }
+
+  /** The frames of a partition with base offsets in [from, to), for whoever must keep them elsewhere. */
+  *storedIn(
+    partition: number,
+    from: number,
+    to: number,
+  ): Generator<StoredFrame & { producerId: number; sequence: number }> {
+    for (const [producerId, { frames }] of this.#producers) {
+      const theirs = frames.get(partition)
+      for (let at = 0; theirs && at < theirs.length; at += WIDTH) {
+        const baseOffset = theirs[at + 1]!
+        if (baseOffset < from || baseOffset >= to) continue
+        yield { producerId, sequence: theirs[at]!, baseOffset, count: theirs[at + 2]!, timestamp: theirs[at + 3]! }
+      }
+    }
+  }
+
+  #remember(producer: Producer, partition: number, low: number, frame: StoredFrame): void {
+    let frames = producer.frames.get(partition)
+    if (!frames) {
+      frames = []
+      producer.frames.set(partition, frames)
+      this.#pairs += 1
+    }
+    if (frames.length > 0 && !isAfter(low, frames[frames.length - WIDTH]!)) return
+    if (frames.length === FRAMES_REMEMBERED * WIDTH) frames.splice(0, WIDTH)
+    frames.push(low, frame.baseOffset, frame.count, frame.timestamp)
+  }
+
+  #find(producerId: number, now: number): Producer | undefined {
+    for (const [id, producer] of this.#producers) {
+      if (now - producer.usedAt < this.windowMs) break
+      this.#forget(id, producer)
+    }
+    const producer = this.#producers.get(producerId)
+    if (!producer || now - producer.usedAt < this.windowMs) return producer
+    this.#forget(producerId, producer)
+    return undefined
+  }
+
+  #use(producerId: number, now: number): Producer | undefined {
+    const producer = this.#producers.get(producerId)
+    if (!producer) return undefined
+    producer.usedAt = Math.max(producer.usedAt, now)
+    this.#producers.delete(producerId)
+    this.#producers.set(producerId, producer)
+    return producer
+  }
+
+  #add(producerId: number, producer: Producer): Producer {
+    this.#producers.set(producerId, producer)
+    return producer
+  }
+
+  #forget(producerId: number, producer: Producer): void {
+    this.#producers.delete(producerId)
+    this.#pairs -= producer.frames.size
+  }
+}
+
+/** Whether one number comes after another, both as their low 32 bits. */
+function isAfter(one: number, other: number): boolean {
+  return ((one - other) | 0) > 0
+}
+
+/** How long what was stored is remembered at least, and so what a start must know of it. */
+export function rememberedMs(deduplicationWindowMs: number): number {
+  return Math.max(deduplicationWindowMs, PRODUCERS_MS)
+}

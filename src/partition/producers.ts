@@ -1,0 +1,276 @@
+/**
+ * The frames of a topic's producers under way: lets each in when its turn has come, stores its parts, and answers it
+ * once when the last of them is settled. A runner; what is remembered and decided is in producer-window.ts.
+ *
+ * Must stay true: where a frame has failed, even in one partition, no later frame of its producer is let in before
+ * it came again, and those of them that were not being written yet fail with it. A repetition of a frame under
+ * way hears the outcome of the first; of a frame that is there in part, what is missing is stored.
+ */
+import { TidingsError } from '@tidings/sdk/protocol'
+import type { Clock } from '../base/clock.ts'
+import type { AppendListener } from './append.ts'
+import { type FramePart, type ProducedFrame, type RecordRules, type RoutedFrame, routeFrame } from './frame-routing.ts'
+import type { LogPartition } from './partition.ts'
+import { FRAMES_REMEMBERED, type FramePlace, type ProducerWindow, type StoredFrame } from './producer-window.ts'
+
+export interface ProducedReceipt {
+  /** Where the frame's records are: in each partition one after the other, in the order of the frame. */
+  parts: { partition: number; baseOffset: number; timestamp: number; count: number }[]
+  /** For each record the index of its part; null where there is one part. */
+  partOf: Uint16Array | null
+  /** It was there before, all of it. */
+  duplicate: boolean
+}
+
+/** With an error, `receipt` tells what of the frame is stored all the same; absent: nothing is. */
+export type ProduceDone = (error: TidingsError | null, receipt?: ProducedReceipt) => void
+
+/** What the topic is to its producers. */
+export interface ProducerTarget {
+  readonly name: string
+  readonly partitions: readonly LogPartition[]
+  readonly rules: RecordRules
+}
+
+/** Connections that may wait for the outcome of one frame. */
+const WAITING_MAX = 16
+
+export class Producers {
+  readonly #target: ProducerTarget
+  readonly #window: ProducerWindow
+  readonly #clock: Clock
+  /** In the order in which they came, for each producer. */
+  readonly #underWay: Map<number, FrameUnderWay[]> = new Map()
+
+  constructor(target: ProducerTarget, window: ProducerWindow, clock: Clock) {
+    this.#target = target
+    this.#window = window
+    this.#clock = clock
+  }
+
+  produce(frame: ProducedFrame, done: ProduceDone): void {
+    try {
+      this.#produce(frame, done)
+    } catch (error) {
+      done(TidingsError.from(error))
+    }
+  }
+
+  #produce(frame: ProducedFrame, done: ProduceDone): void {
+    this.#check(frame)
+    const { producerId, sequence } = frame
+    const underWay = this.#underWay.get(producerId)
+    const first = underWay?.find((one) => one.sequence === sequence)
+    if (first) return first.wait(done)
+    const now = this.#clock.now()
+    const order = this.#window.order(producerId, sequence, now)
+    if (order.kind === 'full') throw tooManyProducers()
+    if (order.kind === 'early') throw comesFirst(sequence, order.awaits)
+    try {
+      if ((underWay?.length ?? 0) >= FRAMES_REMEMBERED) throw tooManyFrames()
+      this.#take(frame, done, now)
+    } catch (error) {
+      if (order.kind === 'next') this.#window.refused(producerId, sequence, now)
+      throw error
+    }
+  }
+
+  #check({ producerId, sequence, partitionCount }: ProducedFrame): void {
+    if (!Number.isSafeInteger(producerId) || producerId < 1 || !Number.isSafeInteger(sequence) || sequence < 0) {
+      throw new TidingsError('invalid_argument', `producer ${producerId}, frame ${sequence}: not numbers of a frame`)
+    }
+    const { name, partitions } = this.#target
+    if (partitionCount >= 1 && partitionCount <= partitions.length) return
+    const detail = `topic ${name} has ${partitions.length} partitions, the frame was made for ${partitionCount}`
+    throw new TidingsError('partition_not_found', detail)
+  }
+
+  #take(frame: ProducedFrame, done: ProduceDone, now: number): void {
+    const { producerId, sequence } = frame
+    const routed = routeFrame(frame, this.#target.rules)
+    const places = routed.parts.map((part) => this.#place(frame, part))
+    const missing = routed.parts.filter((_, i) => places[i] === null)
+    for (const part of missing) this.#target.partitions[part.partition]!.admit(part.bytes.length)
+    const one = new FrameUnderWay(this, frame, routed, places, done)
+    if (missing.length === 0) return one.settle()
+    this.#window.taken(producerId, sequence, now)
+    const underWay = this.#underWay.get(producerId)
+    if (underWay) underWay.push(one)
+    else this.#underWay.set(producerId, [one])
+    one.submit(this.#target.partitions, frame)
+  }
+
+  /** Where the partition has this part of the frame; null: nowhere yet. Throws `conflict` where it must not be stored. */
+  #place({ producerId, sequence }: ProducedFrame, { partition, count }: FramePart): StoredFrame | null {
+    const place: FramePlace = this.#window.place(producerId, partition, sequence)
+    if (place === 'new') return null
+    if (place === 'passed')
+      throw conflict(sequence, 'later frames of its producer are stored: it would be out of order')
+    if (place === 'forgotten') throw conflict(sequence, 'it is too far behind to tell whether it was stored')
+    if (place.count === count) return place
+    throw conflict(sequence, `it was stored with ${place.count} records for partition ${partition}, not ${count}`)
+  }
+
+  stored({ producerId, sequence }: FrameUnderWay, partition: number, stored: StoredFrame): void {
+    this.#window.stored(producerId, partition, sequence, stored)
+  }
+
+  /** A part has failed: what comes after the frame must not be stored before it. */
+  failed(frame: FrameUnderWay, error: TidingsError): void {
+    const { producerId, sequence } = frame
+    this.#window.failed(producerId, sequence, this.#clock.now())
+    const detail = `frame ${sequence} of the producer, which comes first, has failed: ${error.message}`
+    const later = this.#underWay.get(producerId)?.filter((one) => one.sequence > sequence) ?? []
+    for (const one of later) one.giveUp(new TidingsError(error.code, detail, { cause: error }))
+  }
+
+  ended(frame: FrameUnderWay): void {
+    const underWay = this.#underWay.get(frame.producerId)!
+    if (underWay.length === 1) this.#underWay.delete(frame.producerId)
+    else underWay.splice(underWay.indexOf(frame), 1)
+  }
+}
+
+/** One frame on its way, and who waits for it. */
+class FrameUnderWay {
+  readonly producerId: number
+  readonly sequence: number
+  readonly #producers: Producers
+  readonly #routed: RoutedFrame
+  /** Where each part is; null: not stored, or not yet. */
+  readonly #places: (StoredFrame | null)[]
+  readonly #done: ProduceDone
+  #waiting: ProduceDone[] | null = null
+  #open: PartUnderWay[] = []
+  #unsettled = 0
+  #error: TidingsError | null = null
+
+  constructor(
+    producers: Producers,
+    { producerId, sequence }: ProducedFrame,
+    routed: RoutedFrame,
+    places: (StoredFrame | null)[],
+    done: ProduceDone,
+  ) {
+    this.#producers = producers
+    this.producerId = producerId
+    this.sequence = sequence
+    this.#routed = routed
+    this.#places = places
+    this.#done = done
+  }
+
+  wait(done: ProduceDone): void {
+    this.#waiting ??= []
+    if (this.#waiting.length >= WAITING_MAX) {
+      throw new TidingsError('overloaded', `frame ${this.sequence} is under way: wait for its answer`)
+    }
+    this.#waiting.push(done)
+  }
+
+  submit(partitions: readonly LogPartition[], { producerId, sequence }: ProducedFrame): void {
+    this.#routed.parts.forEach((_, i) => {
+      if (this.#places[i] === null) this.#open.push(new PartUnderWay(this, i))
+    })
+    this.#unsettled = this.#open.length
+    for (const part of this.#open) {
+      const { partition, bytes, count, attributes } = this.#routed.parts[part.index]!
+      try {
+        const records = { bytes, count, attributes, producer: { id: producerId, sequence } }
+        partitions[partition]!.append(records, part)
+      } catch (error) {
+        part.failed(TidingsError.from(error))
+      }
+    }
+  }
+
+  stored(index: number, baseOffset: number, timestamp: number): void {
+    const { partition, count } = this.#routed.parts[index]!
+    const place = { baseOffset, count, timestamp }
+    this.#places[index] = place
+    this.#producers.stored(this, partition, place)
+    this.#settled()
+  }
+
+  failed(error: TidingsError): void {
+    if (this.#error === null) {
+      this.#error = error
+      this.#producers.failed(this, error)
+    }
+    this.#settled()
+  }
+
+  /** A frame before it has failed: what is not being written yet is not to be written. */
+  giveUp(error: TidingsError): void {
+    for (const part of this.#open) part.giveUp(error)
+  }
+
+  #settled(): void {
+    this.#unsettled -= 1
+    if (this.#unsettled > 0) return
+    this.#producers.ended(this)
+    this.#open = []
+    this.settle(true)
+  }
+
+  /** Answers: all parts are stored, or have failed. */
+  settle(isFirst = false): void {
+    const { parts, partOf } = this.#routed
+    const stored = parts.flatMap(({ partition }, i) => {
+      const place = this.#places[i]
+      return place ? [{ partition, ...place }] : []
+    })
+    const receipt = stored.length === 0 ? undefined : { parts: stored, partOf, duplicate: !isFirst }
+    this.#done(this.#error, receipt)
+    for (const done of this.#waiting ?? []) done(this.#error, receipt && { ...receipt, duplicate: true })
+  }
+}
+
+/** One partition's part of a frame. */
+class PartUnderWay implements AppendListener {
+  readonly index: number
+  readonly #frame: FrameUnderWay
+  #state: 'queued' | 'written' | 'given up' = 'queued'
+
+  constructor(frame: FrameUnderWay, index: number) {
+    this.#frame = frame
+    this.index = index
+  }
+
+  isWanted(): boolean {
+    if (this.#state === 'given up') return false
+    this.#state = 'written'
+    return true
+  }
+
+  committed(baseOffset: number, timestamp: number): void {
+    this.#frame.stored(this.index, baseOffset, timestamp)
+  }
+
+  failed(error: TidingsError): void {
+    if (this.#state === 'given up') return
+    this.#state = 'given up'
+    this.#frame.failed(error)
+  }
+
+  giveUp(error: TidingsError): void {
+    if (this.#state === 'queued') this.failed(error)
+  }
+}
+
+function comesFirst(sequence: number, awaits: number): TidingsError {
+  const detail = `frame ${sequence} must wait for frame ${awaits} of its producer, which is not stored: repeat that first`
+  return new TidingsError('overloaded', detail)
+}
+
+function conflict(sequence: number, why: string): TidingsError {
+  return new TidingsError('conflict', `frame ${sequence}: ${why}. Go on with a new producer id`)
+}
+
+function tooManyFrames(): TidingsError {
+  return new TidingsError('overloaded', `${FRAMES_REMEMBERED} frames of this producer are under way: wait for one`)
+}
+
+function tooManyProducers(): TidingsError {
+  return new TidingsError('overloaded', 'as many producers as can be remembered published lately: try again later')
+}

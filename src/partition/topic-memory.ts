@@ -1,0 +1,46 @@
+/**
+ * What a topic must know of what it stored, so that nothing is stored twice: the Idempotency-Keys within their window
+ * and the last frames of its producers. Filled from the partitions when the topic is opened. Owned by its topic.
+ */
+import type { TopicSettings } from '@tidings/sdk/protocol'
+import type { Clock, Random } from '../base/clock.ts'
+import { isBrokerKey } from './broker-key.ts'
+import { IdempotencyWindow } from './idempotency-window.ts'
+import type { LogPartition } from './partition.ts'
+import { ProducerWindow, rememberedMs } from './producer-window.ts'
+
+/** Most Idempotency-Keys that one topic remembers: 64 bytes of memory each at worst. */
+const IDEMPOTENCY_KEYS_LIMIT = 4_000_000
+/** Pairs of a producer and a partition that new producers may fill: half a kilobyte of memory each at worst. */
+const PRODUCERS_LIMIT = 65_536
+
+export class TopicMemory {
+  readonly keys: IdempotencyWindow
+  readonly producers: ProducerWindow
+  readonly #clock: Clock
+
+  constructor({ deduplicationWindowMs }: TopicSettings, { clock, random }: { clock: Clock; random: Random }) {
+    this.keys = new IdempotencyWindow(deduplicationWindowMs, IDEMPOTENCY_KEYS_LIMIT, random)
+    this.producers = new ProducerWindow(rememberedMs(deduplicationWindowMs), PRODUCERS_LIMIT)
+    this.#clock = clock
+  }
+
+  configure({ deduplicationWindowMs }: TopicSettings): void {
+    this.keys.windowMs = deduplicationWindowMs
+    this.producers.windowMs = rememberedMs(deduplicationWindowMs)
+  }
+
+  /** What was stored, answered or not, must not be stored again. */
+  async recover(partitions: readonly LogPartition[]): Promise<void> {
+    const since = this.#clock.now() - this.producers.windowMs
+    for (const partition of partitions) {
+      const { number } = partition
+      await partition.recall(since, {
+        key: (key, offset, timestamp) => {
+          if (!isBrokerKey(key)) this.keys.remember(key, { partition: number, offset, timestamp })
+        },
+        frame: ({ id, sequence }, frame) => this.producers.recover(id, number, sequence, frame),
+      })
+    }
+  }
+}
