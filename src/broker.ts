@@ -51,28 +51,10 @@ export class Broker {
   readonly #space: SpaceGuard
 
   private constructor(ports: BrokerPorts, options: BrokerOptions, space: SpaceGuard) {
-    const { clock, random, logger, metrics, latch } = ports
-    const disk = latchedDisk(ports.disk, latch)
+    const { clock, logger, metrics } = ports
     this.#ports = ports
     this.#space = space
-    this.host = new BrokerHost({
-      catalog: new Catalog(ports.coordinator, random),
-      catalogIsNew: ports.coordinatorIsNew,
-      random,
-      nodeId: options.nodeId,
-      autoCreateTopics: options.autoCreateTopics,
-      environment: {
-        disk,
-        clock,
-        latch,
-        logger,
-        metrics,
-        space,
-        cacheBudget: new CacheBudget(options.tailCacheBytes),
-        openSegments: new OpenSegments(OPEN_SEGMENTS, (error) => latch.trip(error)),
-        maxQueuedBytes: options.maxQueuedBytes,
-      },
-    })
+    this.host = createHost(ports, options, space)
     this.server = new Server({ host: this.host, clock, logger, metrics, options, version: options.version })
   }
 
@@ -103,4 +85,27 @@ export class Broker {
     await this.#ports.coordinator.close()
     this.#ports.metrics.close()
   }
+}
+
+/** What the broker hosts, over its ports; it opens nothing yet. */
+export function createHost(ports: BrokerPorts, options: BrokerOptions, space: SpaceGuard): BrokerHost {
+  const { clock, random, logger, metrics, latch } = ports
+  return new BrokerHost({
+    catalog: new Catalog(ports.coordinator, random),
+    catalogIsNew: ports.coordinatorIsNew,
+    random,
+    nodeId: options.nodeId,
+    autoCreateTopics: options.autoCreateTopics,
+    environment: {
+      disk: latchedDisk(ports.disk, latch),
+      clock,
+      latch,
+      logger,
+      metrics,
+      space,
+      cacheBudget: new CacheBudget(options.tailCacheBytes),
+      openSegments: new OpenSegments(OPEN_SEGMENTS, (error) => latch.trip(error)),
+      maxQueuedBytes: options.maxQueuedBytes,
+    },
+  })
 }

@@ -91,7 +91,7 @@ export class SimClock implements Clock {
   }
 }
 
-class ProcessClock implements Clock {
+export class ProcessClock implements Clock {
   #clock: SimClock
   #timers = new Set<Timer>()
   #isKilled = false

@@ -54,6 +54,7 @@ const MODULE_OWNERS: Readonly<Record<string, RegExp>> = {
   ajv: /^src\/partition\/schema\.ts$/,
   'ajv-formats': /^src\/partition\/schema\.ts$/,
   'better-sqlite3': /^src\/cluster\/sqlite-coordinator\.ts$/,
+  '@tidings/sdk': /^src\/testing\//,
   fastify: /^src\/server\//,
   '@fastify/swagger': /^src\/server\//,
   '@fastify/websocket': /^src\/server\//,
