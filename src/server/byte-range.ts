@@ -12,7 +12,7 @@ export interface ByteRange {
 export type RangeAnswer = 'whole' | 'unsatisfiable' | ByteRange
 
 const RANGE = /^bytes=\s*(\d{1,15})?-(\d{1,15})?\s*$/i
-const TAG = /(?:W\/)?("[^"]*")/g
+const TAG = /(W\/)?("[^"]*")/g
 
 /**
  * What of `bytes` bytes is asked for. Anything but one range of bytes is passed over, as the standard allows: the
@@ -36,9 +36,15 @@ export function meetsIfRange(header: string | undefined, etag: string): boolean 
   return header === undefined || header.trim() === etag
 }
 
+/** Whether these bytes are what is asked for: `If-Match` is absent, or names them. Weak tags name no bytes. */
+export function isWanted(ifMatch: string | undefined, etag: string): boolean {
+  if (ifMatch === undefined || ifMatch.trim() === '*') return true
+  return [...ifMatch.matchAll(TAG)].some(([, weak, tag]) => weak === undefined && tag === etag)
+}
+
 /** Whether whoever asks has these bytes already. */
 export function hasAlready(ifNoneMatch: string | undefined, etag: string): boolean {
   if (ifNoneMatch === undefined) return false
   if (ifNoneMatch.trim() === '*') return true
-  return [...ifNoneMatch.matchAll(TAG)].some(([, tag]) => tag === etag)
+  return [...ifNoneMatch.matchAll(TAG)].some(([, , tag]) => tag === etag)
 }

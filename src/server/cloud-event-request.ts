@@ -6,9 +6,11 @@
  */
 import {
   CLOUDEVENT_BATCH_CONTENT_TYPE,
+  CLOUDEVENT_BINARY_MODE,
   CLOUDEVENT_CONTENT_TYPE,
   CLOUDEVENTS_PREFIX,
   LIMITS,
+  TidingsError,
 } from '@tidings/sdk/protocol'
 import type { PublishInput } from '../partition/topic.ts'
 import { type BatchEntries, bodyText, isObject, named, parse } from './batch-request.ts'
@@ -26,15 +28,27 @@ const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/i
 const NOT_IN_STRINGS = /[\p{Cc}\p{Surrogate}\p{Noncharacter_Code_Point}]/u
 const HEADER_VALUE = /^[\x20-\x7e]+$/
 const CHARSET = /;\s*charset\s*=\s*"?([^\s;"]+)/i
+const UTF8 = new Set(['utf-8', 'utf8', 'us-ascii'])
+/** Every type that begins so is one of an event, or of some. */
+const EVENTS = /^application\/cloudevents(?:[+-]|$)/
 const INTEGER_MAX = 2 ** 31
 
-/** What a request's content type makes of its body; null: a message like any other, or an event in binary mode. */
+/**
+ * What a request's content type makes of its body; null: a message like any other, or an event in binary mode.
+ * `unsupported_media_type`: it says that the body is an event, in a form that we cannot read.
+ */
 export function eventMode(contentType: string | undefined): 'structured' | 'batched' | null {
   // Most content types are shorter than any of these, and a publish is to pay for no more than that.
-  if (contentType === undefined || contentType.length < CLOUDEVENT_CONTENT_TYPE.length) return null
+  if (contentType === undefined || contentType.length < CLOUDEVENT_BINARY_MODE.length) return null
   const media = contentType.split(';', 1)[0]!.trim().toLowerCase()
-  if (media === CLOUDEVENT_CONTENT_TYPE) return 'structured'
-  return media === CLOUDEVENT_BATCH_CONTENT_TYPE ? 'batched' : null
+  if (!EVENTS.test(media)) return null
+  if (media !== CLOUDEVENT_CONTENT_TYPE && media !== CLOUDEVENT_BATCH_CONTENT_TYPE) {
+    const known = `${CLOUDEVENT_CONTENT_TYPE} and ${CLOUDEVENT_BATCH_CONTENT_TYPE}`
+    throw new TidingsError('unsupported_media_type', `${media}: events are read in the JSON format only, as ${known}`)
+  }
+  const charset = CHARSET.exec(contentType)?.[1]?.toLowerCase() ?? 'utf-8'
+  if (!UTF8.has(charset)) throw new TidingsError('unsupported_media_type', `charset ${charset}: send events as UTF-8`)
+  return media === CLOUDEVENT_CONTENT_TYPE ? 'structured' : 'batched'
 }
 
 /** Completes what the request's headers said with the one event of its body. Throws `invalid_argument`. */
@@ -155,7 +169,7 @@ function textOf(data: unknown, type: string): Buffer {
     throw invalid('"data" must be a string, because "datacontenttype" is not JSON; bytes go into "data_base64"')
   }
   const charset = CHARSET.exec(type)?.[1]?.toLowerCase() ?? 'utf-8'
-  if (charset !== 'utf-8' && charset !== 'utf8' && charset !== 'us-ascii') {
+  if (!UTF8.has(charset)) {
     throw invalid(`"data" of charset ${charset} must go into "data_base64", as bytes of that charset`)
   }
   if (/\p{Surrogate}/u.test(data)) throw invalid('"data" has half a surrogate pair, which UTF-8 cannot hold')

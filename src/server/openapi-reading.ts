@@ -58,6 +58,7 @@ export const READING_OPERATIONS: Operations = {
     parameters: [
       header('range', 'One range of bytes; anything else is answered whole'),
       header('if-range', 'Answer the range only if the ETag is still this one'),
+      header('if-match', 'Answer only if the ETag is one of these'),
       header('if-none-match', 'ETags of what is there already'),
     ],
     answers: {
@@ -70,6 +71,7 @@ export const READING_OPERATIONS: Operations = {
       'topic_not_found',
       'partition_not_found',
       'not_found',
+      'precondition_failed',
       'offset_out_of_range',
       'overloaded',
     ],

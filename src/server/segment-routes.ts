@@ -10,7 +10,7 @@ import { isOutOfHandles } from '../base/disk.ts'
 import type { Host } from '../cluster/host.ts'
 import type { SealedFile } from '../log/sealed-file.ts'
 import type { Partition } from '../partition/partition.ts'
-import { type ByteRange, hasAlready, meetsIfRange, rangeOf } from './byte-range.ts'
+import { type ByteRange, hasAlready, isWanted, meetsIfRange, rangeOf } from './byte-range.ts'
 import { integerText, queryOf } from './json-request.ts'
 import { type PartitionParams, partitionOf } from './partition-params.ts'
 import { SegmentBody } from './segment-body.ts'
@@ -84,6 +84,10 @@ export function segmentRoutes(app: FastifyInstance, options: SegmentRoutesOption
 /** Sets the status; answers which bytes go out, null for none. */
 function partOf(request: FastifyRequest, reply: FastifyReply, etag: string, bytes: number): ByteRange | null {
   const { headers } = request
+  if (!isWanted(headers['if-match'], etag)) {
+    reply.header('cache-control', NEVER)
+    throw new TidingsError('precondition_failed', `the segment's entity tag is ${etag}, which If-Match does not name`)
+  }
   if (hasAlready(headers['if-none-match'], etag)) {
     reply.code(304)
     return null

@@ -134,6 +134,17 @@ describe('publishing a CloudEvent', () => {
     expect((await publish('small', `"${'x'.repeat(200_000)}"`)).json).toMatchObject({ code: 'message_too_large' })
   })
 
+  it.each(['application/cloudevents+xml', `${EVENT}; charset=utf-16`, 'application/cloudevents-batch+xml'])(
+    'refuses what it cannot read, and stores nothing (%s)',
+    async (type) => {
+      for (const path of ['', '/batch']) {
+        const answer = await publish('unread', ORDER, { 'content-type': type }, path)
+        expect(answer).toMatchObject({ status: 415, json: { code: 'unsupported_media_type' } })
+      }
+      expect((await call(broker, 'GET', '/v1/topics/unread')).status).toBe(404)
+    },
+  )
+
   it('refuses one event where lists go, and one message’s headers on a list', async () => {
     expect((await publish('placed', ORDER, {}, '/batch')).status).toBe(415)
     expect((await publish('placed', [ORDER], { 'tidings-key': 'k' })).status).toBe(400)

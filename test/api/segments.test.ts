@@ -103,6 +103,20 @@ describe('a sealed segment', () => {
     expect(beyond.headers.get('cache-control')).toBe('no-store')
   })
 
+  it('does not come to whoever wants other bytes', async () => {
+    await filled('wanted')
+    const path = `${SEGMENTS('wanted')}/0`
+    const etag = (await fetch(`${broker.url}${path}`)).headers.get('etag')!
+    for (const tags of [etag, '*', `"x", ${etag}`])
+      expect((await bytesOf(`${broker.url}${path}`, { 'if-match': tags, range: 'bytes=0-1' })).bytes).toHaveLength(2)
+    for (const tags of ['"x"', `W/${etag}`]) {
+      const other = await call(broker, 'GET', path, undefined, { 'if-match': tags, 'if-none-match': etag })
+      expect(other).toMatchObject({ status: 412, json: { code: 'precondition_failed' } })
+      expect(other.headers.get('cache-control')).toBe('no-store')
+      expect((await fetch(`${broker.url}${path}`, { method: 'HEAD', headers: { 'if-match': tags } })).status).toBe(412)
+    }
+  })
+
   it('does not come again to whoever has it', async () => {
     await filled('known')
     const url = `${broker.url}${SEGMENTS('known')}/0`

@@ -26,6 +26,7 @@ export const ERRORS = {
   not_acceptable: { status: 406, retryable: false, title: 'No answer in a form that Accept allows' },
   conflict: { status: 409, retryable: false, title: 'Conflict' },
   subscription_busy: { status: 409, close: 4409, retryable: true, title: 'The subscription has a consumer' },
+  precondition_failed: { status: 412, retryable: false, title: 'Precondition failed' },
   message_too_large: { status: 413, close: 4413, retryable: false, title: 'Message too large' },
   unsupported_media_type: { status: 415, retryable: false, title: 'Unsupported media type' },
   offset_out_of_range: { status: 416, retryable: false, title: 'Offset out of range' },

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { hasAlready, meetsIfRange, rangeOf } from '../../../src/server/byte-range.ts'
+import { hasAlready, isWanted, meetsIfRange, rangeOf } from '../../../src/server/byte-range.ts'
 
 describe('a range', () => {
   it.each([
@@ -45,6 +45,14 @@ describe('a condition', () => {
     expect(hasAlready('*', '"a"')).toBe(true)
     expect(hasAlready('"b"', '"a"')).toBe(false)
     expect(hasAlready(undefined, '"a"')).toBe(false)
+    expect(isWanted('"a"', '"a"')).toBe(true)
+    expect(isWanted('"x","a"', '"a"')).toBe(true)
+    expect(isWanted('W/"x", "a"', '"a"')).toBe(true)
+    expect(isWanted(' * ', '"a"')).toBe(true)
+    expect(isWanted(undefined, '"a"')).toBe(true)
+    expect(isWanted('W/"a"', '"a"')).toBe(false)
+    expect(isWanted('"b"', '"a"')).toBe(false)
+    expect(isWanted('', '"a"')).toBe(false)
     expect(meetsIfRange('"a"', '"a"')).toBe(true)
     expect(meetsIfRange(undefined, '"a"')).toBe(true)
     expect(meetsIfRange('W/"a"', '"a"')).toBe(false)

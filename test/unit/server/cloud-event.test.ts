@@ -286,10 +286,22 @@ describe('the mode of a body', () => {
     ['application/cloudevents+json', 'structured'],
     ['Application/CloudEvents+JSON; charset=UTF-8', 'structured'],
     ['application/cloudevents-batch+json', 'batched'],
-    ['application/cloudevents+avro', null],
+    ['application/cloudevents+json;charset="utf8"', 'structured'],
+    ['application/cloudeventstore', null],
     ['application/json', null],
     [undefined, null],
   ])('of %s is %s', (contentType, mode) => {
     expect(eventMode(contentType)).toBe(mode)
+  })
+
+  it.each([
+    'application/cloudevents+xml',
+    'Application/CloudEvents+Avro',
+    'application/cloudevents-batch+avro; charset=utf-8',
+    'application/cloudevents',
+    'application/cloudevents+json; charset=utf-16',
+    'application/cloudevents-batch+json; Charset="iso-8859-1"',
+  ])('of %s cannot be read', (contentType) => {
+    expect(() => eventMode(contentType)).toThrow(expect.objectContaining({ code: 'unsupported_media_type' }))
   })
 })
