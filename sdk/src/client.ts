@@ -2,16 +2,24 @@
  * What a user holds: topics to publish to and to subscribe to, over one broker or several. Owns the publishers and
  * subscriptions made through it, which `close` ends. The platform is handed in by node.ts or browser.ts.
  */
+import { AnswerPost } from './answer-post.ts'
 import { Connector } from './connector.ts'
 import type { Token } from './credentials.ts'
+import type { TopicDefinition } from './define-topic.ts'
+import { Inbox } from './inbox.ts'
 import type { Platform } from './platform.ts'
 import { TidingsError } from './protocol/errors.ts'
 import { checkName } from './protocol/limits.ts'
-import type { PublishReceipt } from './publish-answer.ts'
-import type { PublishOptions } from './publish-entry.ts'
+import { PublishGate } from './publish-gate.ts'
 import { Publisher, type PublisherOptions } from './publisher.ts'
 import type { SubscribeOptions } from './subscribe-options.ts'
-import { type DrainOptions, type Handler, Subscription } from './subscription.ts'
+import { type DrainOptions, type Handler, type Inspector, Subscription } from './subscription.ts'
+import { hasDeadLetters } from './subscription-state.ts'
+import { Topic } from './topic.ts'
+import type { TopicParts } from './topic-parts.ts'
+
+/** Of any types. */
+type AnyDefinition = Pick<TopicDefinition<never, unknown>, 'name' | 'bind'>
 
 export interface ClientOptions {
   /** `http://…` or `https://…`; of several, the next one is used when one fails. */
@@ -41,11 +49,17 @@ export class Client {
   readonly #options: PublisherOptions
   readonly #publishers = new Map<string, Publisher>()
   readonly #subscriptions = new Set<{ drain(options: DrainOptions): Promise<void> }>()
+  /** What was made of definitions: checks are set up once for each. */
+  readonly #defined = new WeakMap<AnyDefinition, TopicParts>()
+  readonly #busyGates = new Set<PublishGate>()
+  readonly #answers: AnswerPost
+  #inbox: Inbox | undefined
   #closed: Promise<void> | undefined
 
   constructor(platform: Platform, options: ClientOptions) {
     const { url, token, publishTimeoutMs, requestTimeoutMs, bufferBytes } = options
     this.#connector = new Connector(platform, url, token)
+    this.#answers = new AnswerPost(this.#connector, (inbox) => this.#newPublisher(inbox))
     this.#options = {
       ...PUBLISHER_DEFAULTS,
       timeoutMs: positive('publishTimeoutMs', publishTimeoutMs ?? PUBLISHER_DEFAULTS.timeoutMs),
@@ -55,16 +69,20 @@ export class Client {
   }
 
   /** `T` is what JSON gives back of the values. A pattern (`orders.*`) can be subscribed to and not published to. */
-  topic<T = unknown>(name: string): Topic<T> {
-    return new Topic<T>(name, {
-      publisher: () => this.#publisher(name),
-      subscribe: (subscription, options, handler) => this.#subscribe(name, subscription, options, handler),
-    })
+  topic<T = unknown>(name: string): Topic<T>
+  /** Values are of the types that the definition's schema says, and are checked. */
+  topic<In, Out, AnswerIn, AnswerOut>(
+    definition: TopicDefinition<In, Out, AnswerIn, AnswerOut>,
+  ): Topic<In, Out, AnswerIn, AnswerOut>
+  topic(topic: string | AnyDefinition): Topic<never, unknown, never> {
+    const name = typeof topic === 'string' ? topic : topic.name
+    return new Topic(name, typeof topic === 'string' ? this.#plainParts(name) : this.#definedParts(topic))
   }
 
   /** Resolves when everything published until now has its receipt or its error. */
   async flush(): Promise<void> {
-    await Promise.all([...this.#publishers.values()].map((publisher) => publisher.flush()))
+    await Promise.all([...this.#busyGates].map((gate) => gate.flush()))
+    await Promise.all([...this.#publishers.values(), this.#answers].map((publisher) => publisher.flush()))
   }
 
   /**
@@ -81,24 +99,75 @@ export class Client {
     // Handlers may publish to the last: their publishes count too.
     await Promise.all([...drains, this.#inTime(this.flush(), timeoutMs)])
     await this.#inTime(this.flush(), timeoutMs)
+    await this.#inbox?.close()
+    this.#answers.close()
     for (const publisher of this.#publishers.values()) publisher.close()
     this.#connector.close()
+  }
+
+  #plainParts(name: string): TopicParts {
+    return {
+      publish: (value, options, isTry) => {
+        const publisher = this.#publisher(name)
+        return isTry ? publisher.tryPublish(value, options) : publisher.publish(value, options)
+      },
+      subscribe: (...subscribed) => this.#subscribe(name, ...subscribed),
+      inbox: () => (this.#inbox ??= this.#newInbox()),
+      answer: (inbox, value, options) => this.#answers.send(inbox, value, options),
+    }
+  }
+
+  #definedParts(definition: AnyDefinition): TopicParts {
+    let parts = this.#defined.get(definition)
+    if (!parts) {
+      const { name } = definition
+      const gate = new PublishGate(this.#connector.clock, this.#options.timeoutMs, this.#busyGates)
+      parts = definition.bind(this.#plainParts(name), {
+        connector: this.#connector,
+        gate,
+        hasDeadLetters: (subscription) => hasDeadLetters(this.#connector, name, subscription),
+      })
+      this.#defined.set(definition, parts)
+    }
+    return parts
   }
 
   #publisher(name: string): Publisher {
     let publisher = this.#publishers.get(name)
     if (!publisher) {
-      checkName('topic', name)
-      if (this.#closed) throw new TidingsError('aborted', 'the client is closed')
-      publisher = new Publisher(name, this.#connector, this.#options)
+      publisher = this.#newPublisher(name)
       this.#publishers.set(name, publisher)
     }
     return publisher
   }
 
-  #subscribe<T>(topic: string, name: string, options: SubscribeOptions, handler: Handler<T> | null): Subscription<T> {
-    if (this.#closed) throw new TidingsError('aborted', 'the client is closed')
-    const subscription = new Subscription<T>(this.#connector, { topic, name, options }, handler)
+  #newPublisher(topic: string): Publisher {
+    checkName('topic', topic)
+    // While it closes, handlers may publish to the last.
+    if (this.#connector.isClosed) throw closed()
+    return new Publisher(topic, this.#connector, this.#options)
+  }
+
+  /** Its subscription is not among those that are drained first: handlers may ask to the last. */
+  #newInbox(): Inbox {
+    if (this.#connector.isClosed) throw closed()
+    return new Inbox({
+      connector: this.#connector,
+      publish: (topic, value) => this.#publisher(topic).publish(value, {}),
+      subscribe: (topic, name, options, handler) =>
+        new Subscription(this.#connector, { topic, name, options }, handler),
+    })
+  }
+
+  #subscribe<T>(
+    topic: string,
+    name: string,
+    options: SubscribeOptions,
+    handler: Handler<T> | null,
+    inspect?: Inspector,
+  ): Subscription<T> {
+    if (this.#closed) throw closed()
+    const subscription = new Subscription<T>(this.#connector, { topic, name, options }, handler, inspect)
     this.#subscriptions.add(subscription)
     const forget = (): void => void this.#subscriptions.delete(subscription)
     subscription.closed.then(forget, forget)
@@ -116,45 +185,8 @@ export class Client {
   }
 }
 
-interface TopicParts {
-  publisher(): Publisher
-  subscribe<T>(name: string, options: SubscribeOptions, handler: Handler<T> | null): Subscription<T>
-}
-
-export class Topic<T> {
-  readonly name: string
-  readonly #parts: TopicParts
-
-  constructor(name: string, parts: TopicParts) {
-    this.name = name
-    this.#parts = parts
-  }
-
-  /**
-   * Resolves when the message is durable. Rejects with a TidingsError: a PublishError where it says whether the message
-   * may be stored all the same. While the buffer is full it waits for room; do not change `value` until it settles.
-   */
-  async publish(value: T, options: PublishOptions = {}): Promise<PublishReceipt> {
-    return this.#parts.publisher().publish(value, options)
-  }
-
-  /** As `publish`, but rejects with `overloaded` at once where that would wait for room. */
-  async tryPublish(value: T, options: PublishOptions = {}): Promise<PublishReceipt> {
-    return this.#parts.publisher().tryPublish(value, options)
-  }
-
-  /**
-   * With a handler: messages go to it, are acknowledged when it resolves and negatively acknowledged when it throws.
-   * Without: iterate over the subscription, and settle each message.
-   */
-  subscribe(name: string, options?: SubscribeOptions): Subscription<T>
-  subscribe(name: string, handler: Handler<T>): Subscription<T>
-  subscribe(name: string, options: SubscribeOptions, handler: Handler<T>): Subscription<T>
-  subscribe(name: string, second?: SubscribeOptions | Handler<T>, third?: Handler<T>): Subscription<T> {
-    const options = typeof second === 'function' ? {} : (second ?? {})
-    const handler = typeof second === 'function' ? second : (third ?? null)
-    return this.#parts.subscribe(name, options, handler)
-  }
+function closed(): TidingsError {
+  return new TidingsError('aborted', 'the client is closed')
 }
 
 function positive(name: string, value: number): number {

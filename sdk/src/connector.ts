@@ -4,13 +4,14 @@
  */
 import { Credentials, type Token } from './credentials.ts'
 import { Endpoints } from './endpoints.ts'
-import type { Clock, Http, HttpOutcome, Platform, Random, Socket, SocketEvents } from './platform.ts'
+import type { Clock, Http, HttpOutcome, HttpRequest, Platform, Random, Socket, SocketEvents } from './platform.ts'
 
 export class Connector {
   readonly clock: Clock
   readonly random: Random
   readonly endpoints: Endpoints
   readonly credentials: Credentials
+  isClosed = false
   readonly #platform: Platform
   readonly #http: Http
   readonly #producer: string
@@ -45,11 +46,22 @@ export class Connector {
     this.#http.send({ method: 'GET', url, headers: authorization(token), timeoutMs }, done)
   }
 
+  /** Any request; `body` is JSON. */
+  send(
+    request: { method: HttpRequest['method']; url: string; body?: string; timeoutMs: number },
+    token: string | undefined,
+    done: (outcome: HttpOutcome) => void,
+  ): void {
+    const type = request.body === undefined ? {} : { 'content-type': 'application/json' }
+    this.#http.send({ ...request, headers: { ...type, ...authorization(token) } }, done)
+  }
+
   connect(url: string, protocol: string, token: string | undefined, events: SocketEvents): Socket {
     return this.#platform.connect(url, protocol, token, events)
   }
 
   close(): void {
+    this.isClosed = true
     this.#http.close()
   }
 }

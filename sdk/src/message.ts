@@ -54,6 +54,11 @@ export class Message<T> {
     this.#decided = decided
   }
 
+  /** Gives it the value that a schema made of its own. Only before anybody sees it. */
+  adopt(value: T): void {
+    ;(this as { value: T }).value = value
+  }
+
   get isSettled(): boolean {
     return this.#settled !== undefined
   }

@@ -16,6 +16,8 @@ export interface Gap {
   to: number
 }
 
+export type InvalidVerdict = 'reject' | 'nack' | 'ack'
+
 export interface SubscribeOptions {
   /** This and the next two are for the subscription's creation: an existing one keeps its own. Default: `shared`. */
   type?: SubscriptionType
@@ -38,6 +40,12 @@ export interface SubscribeOptions {
   onError?: (error: TidingsError) => void
   /** A handler threw; the message has been handed back. */
   onFailure?: (error: unknown, message: Message<unknown>) => void
+  /**
+   * Where a schema describes the topic: what becomes of a message that breaks it. `reject` puts it to the dead letters,
+   * `nack` hands it back for later, `ack` drops it. Default: `reject` where the subscription has dead letters, else
+   * `nack`, so that nothing is lost. `onFailure` hears of it too.
+   */
+  onInvalid?: InvalidVerdict | ((violation: TidingsError, message: Message<unknown>) => InvalidVerdict)
   /** Connected, again or for the first time. */
   onConnect?: () => void
 }

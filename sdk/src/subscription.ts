@@ -13,6 +13,9 @@ import { checkedOptions, type SubscribeOptions } from './subscribe-options.ts'
 
 export type Handler<T> = (message: Message<T>) => unknown
 
+/** Sees a message before anybody else; false: it has settled the message itself, and nobody is to see it. */
+export type Inspector = (message: Message<unknown>) => boolean | Promise<boolean>
+
 export interface DrainOptions {
   /** Handlers that take longer are not waited for: their messages are handed back. Default: 30 s. */
   timeoutMs?: number
@@ -35,6 +38,7 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
   readonly #connector: Connector
   readonly #consumer: Consumer<T>
   readonly #handler: Handler<T> | null
+  readonly #inspect: Inspector | null
   readonly #options: SubscribeOptions
   readonly #concurrency: number
   #error: TidingsError | null = null
@@ -51,12 +55,14 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
     connector: Connector,
     subscribed: { topic: string; name: string; options: SubscribeOptions },
     handler: Handler<T> | null,
+    inspect: Inspector | null = null,
   ) {
     const { topic, name, options } = subscribed
     this.topic = topic
     this.name = name
     this.#connector = connector
     this.#handler = handler
+    this.#inspect = inspect
     this.#options = options
     this.#concurrency = checkedOptions(options).concurrency
     this.closed = new Promise((resolve, reject) => {
@@ -95,7 +101,7 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
       await this.drain({ timeoutMs: 0 })
       return { done: true, value: undefined }
     }
-    return { next: () => this.#next(), return: leave, throw: leave }
+    return { next: () => (this.#inspect ? this.#nextPassed(this.#inspect) : this.#next()), return: leave, throw: leave }
   }
 
   #next(): Promise<IteratorResult<Message<T>, undefined>> {
@@ -104,6 +110,13 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
     if (this.#error) return Promise.reject(this.#error)
     if (this.#isOver || this.#isDraining) return Promise.resolve({ done: true, value: undefined })
     return new Promise((resolve, reject) => void this.#takers.push({ resolve, reject }))
+  }
+
+  async #nextPassed(inspect: Inspector): Promise<IteratorResult<Message<T>, undefined>> {
+    for (;;) {
+      const result = await this.#next()
+      if (result.done || (await inspect(result.value))) return result
+    }
   }
 
   /** Something changed: gives out what can be given, and tells who waits for an end. */
@@ -130,7 +143,7 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
 
   async #run(handler: Handler<T>, held: Held<T>): Promise<void> {
     try {
-      await handler(held.message)
+      if (this.#inspect === null || (await this.#inspect(held.message))) await handler(held.message)
       this.#consumer.finished(held, null)
     } catch (error) {
       this.#consumer.finished(held, { reason: reasonOf(error) })

@@ -102,7 +102,7 @@ export class BrokerHost implements Host {
       clock: this.#clock,
       logger: this.#logger,
       subscriptions: () => [...this.#subscriptions.all, ...this.#patterns.all],
-      remove: ({ topic, name }) => this.#keeperOf(topic).delete(topic, name, (subscription) => subscription.isExpired),
+      remove: ({ topic, name }) => this.#removeExpired(topic, name),
     })
     this.#startedAt = this.#clock.now()
   }
@@ -172,10 +172,15 @@ export class BrokerHost implements Host {
   }
 
   async deleteTopic(name: string): Promise<void> {
+    await this.#deleteTopic(name, () => true)
+  }
+
+  async #deleteTopic(name: string, condition: (hosted: Hosted) => boolean): Promise<boolean> {
     checkName('topic', name)
     this.#mustServe()
-    await this.#changes.run(name, async () => {
+    return this.#changes.run(name, async () => {
       const hosted = this.#find(name)
+      if (!condition(hosted)) return false
       await this.#catalog.deleteTopic(name).catch(unlessGone)
       this.#hosted.delete(name)
       this.#patterns.went(name)
@@ -183,7 +188,17 @@ export class BrokerHost implements Host {
       const gone = new Set([...hosted.subscriptions.values()].map(({ id }) => id))
       forgetRedrives(this.#hosted.values(), (id) => gone.has(id))
       await this.#bury(hosted.topic.id)
+      return true
     })
+  }
+
+  /** The topic goes with its last subscription where it is set so: in one step, which no crash can halve. */
+  async #removeExpired(topic: string, name: string): Promise<boolean> {
+    const isLast = ({ topic: { settings }, subscriptions }: Hosted): boolean =>
+      settings.expireWithSubscriptions && subscriptions.size === 1 && subscriptions.get(name)?.isExpired === true
+    const hosted = this.#hosted.get(topic)
+    if (hosted && isLast(hosted)) return this.#deleteTopic(topic, isLast)
+    return this.#keeperOf(topic).delete(topic, name, (subscription) => subscription.isExpired)
   }
 
   subscriptions(topic: string): Subscription[] {

@@ -26,6 +26,8 @@ export function mergeTopicSettings(current: TopicSettings | null, patch: unknown
   const base = current ?? TOPIC_DEFAULTS
   const integer = (key: IntegerKey, least: number, most: number): number =>
     fields.has(key) ? integerField(key, fields.get(key), least, most) : base[key]
+  const flag = (key: 'compact' | 'expireWithSubscriptions'): boolean =>
+    fields.has(key) ? booleanField(key, fields.get(key)) : base[key]
   const settings: TopicSettings = {
     partitions: integer('partitions', 1, LIMITS.partitions),
     replicationFactor: integer('replicationFactor', 1, LIMITS.replicationFactor),
@@ -37,12 +39,13 @@ export function mergeTopicSettings(current: TopicSettings | null, patch: unknown
     maxMessageBytes: integer('maxMessageBytes', 1, LIMITS.messageBytesCeiling),
     deduplicationWindowMs: integer('deduplicationWindowMs', 0, LIMITS.delayMs),
     segmentBytes: integer('segmentBytes', LIMITS.segmentBytesFloor, LIMITS.segmentBytesCeiling),
-    compact: fields.has('compact') ? booleanField('compact', fields.get('compact')) : base.compact,
+    compact: flag('compact'),
     tombstoneMs: integer('tombstoneMs', 0, Number.MAX_SAFE_INTEGER),
     schema: fields.has('schema') ? nullable(fields.get('schema'), schemaField) : base.schema,
     schemaCompatibility: fields.has('schemaCompatibility')
       ? oneOfField('schemaCompatibility', fields.get('schemaCompatibility'), SCHEMA_COMPATIBILITIES)
       : base.schemaCompatibility,
+    expireWithSubscriptions: flag('expireWithSubscriptions'),
   }
   if (settings.minInSyncReplicas > settings.replicationFactor) {
     throw new TidingsError(

@@ -1,5 +1,6 @@
 /** The shapes of the API's JSON bodies, for the OpenAPI document. Data only; the defaults and limits are the protocol's. */
 import {
+  CLIENT_CODES,
   DEAD_LETTER_DEFAULTS,
   DEAD_LETTER_MODES,
   DISPATCH_POLICIES,
@@ -79,6 +80,7 @@ const topicSettings = {
     enum: SCHEMA_COMPATIBILITIES,
     default: TOPIC_DEFAULTS.schemaCompatibility,
   }),
+  expireWithSubscriptions: flag('delete the topic when the last of its subscriptions expires'),
 }
 
 const position: Schema = {
@@ -156,7 +158,7 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
       title: text('of the code'),
       status: whole('HTTP status'),
       detail: text('what was wrong with this request, and what to do'),
-      code: text('stable', { enum: Object.keys(ERRORS).filter((code) => code !== 'aborted') }),
+      code: text('stable', { enum: Object.keys(ERRORS).filter((code) => !CLIENT_CODES.includes(code)) }),
     },
     ['type', 'title', 'status', 'detail', 'code'],
   ),

@@ -59,6 +59,8 @@ const MODULE_OWNERS: Readonly<Record<string, RegExp>> = {
   '@fastify/swagger': /^src\/server\//,
   '@fastify/websocket': /^src\/server\//,
   ws: /^(src\/server\/|sdk\/src\/node-platform\.ts$)/,
+  // Types only.
+  '@standard-schema/spec': /^sdk\/src\/[a-z-]+\.ts$/,
   undici: /^sdk\/src\/node-platform\.ts$/,
   pino: /^src\/(server\/[a-z-]+|main)\.ts$/,
   'prom-client': /^src\/server\//,

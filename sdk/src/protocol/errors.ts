@@ -42,8 +42,18 @@ export const ERRORS = {
   outcome_unknown: { status: 504, retryable: true, title: 'The outcome is not known' },
   /** Taken back by whoever asked, before anything happened. Only said by a client to its own user. */
   aborted: { status: 499, retryable: false, title: 'Taken back' },
+  /** Said by a client to its own user: nobody answered a request in time, or whoever did answered with an error. */
+  reply_timeout: { status: 504, retryable: true, title: 'No answer in time' },
+  reply_failed: { status: 502, retryable: false, title: 'The request was answered with an error' },
   storage_full: { status: 507, retryable: true, title: 'Storage full' },
 } as const satisfies Record<string, ErrorRow>
+
+/** Codes that no broker answers with. */
+export const CLIENT_CODES: readonly string[] = [
+  'aborted',
+  'reply_timeout',
+  'reply_failed',
+] satisfies (keyof typeof ERRORS)[]
 
 export type ErrorCode = keyof typeof ERRORS
 

@@ -36,6 +36,15 @@ export const REDRIVEN_TO_HEADER = 'tidings-redriven-to'
 /** Begins the broker's own idempotency keys; a client's may not, or it could pass for a dead letter that is there. */
 export const BROKER_KEY_MARK = '\0'
 
+/** On a request: where its answer is to go, and its number there. On an answer: the number, and the code where it is an error. */
+export const REPLY_HEADER = {
+  to: 'tidings-reply-to',
+  correlation: 'tidings-correlation',
+  error: 'tidings-reply-error',
+} as const
+/** A client's own topic of answers; the rest of the name is the client's. Answers go nowhere else. */
+export const REPLY_TOPIC_PREFIX = 'tidings.replies.'
+
 export const NDJSON_CONTENT_TYPE = 'application/x-ndjson'
 
 export const EVENT_STREAM_CONTENT_TYPE = 'text/event-stream'

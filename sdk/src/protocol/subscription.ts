@@ -74,6 +74,8 @@ export interface TopicSettings {
   schema: JsonSchema | null
   /** What a changed schema must do for what the old one let in. */
   schemaCompatibility: SchemaCompatibility
+  /** When its last subscription expires, the topic goes with it. */
+  expireWithSubscriptions: boolean
 }
 
 export type JsonSchema = { readonly [keyword: string]: unknown }
@@ -93,4 +95,5 @@ export const TOPIC_DEFAULTS: TopicSettings = {
   tombstoneMs: 86_400_000,
   schema: null,
   schemaCompatibility: 'backward',
+  expireWithSubscriptions: false,
 }

@@ -105,3 +105,31 @@ describe('a subscription that expires', () => {
     expect(names(other)).toEqual([])
   })
 })
+
+describe('a topic that expires with its subscriptions', () => {
+  const TOGETHER = { expireWithSubscriptions: true }
+  const topics = ({ host }: HostRig): string[] => host.topics().map(({ name }) => name)
+
+  it('goes with the last of them, for good', async () => {
+    const made = await rig()
+    await made.host.putTopic('orders', TOGETHER)
+    await made.host.putSubscription('orders', 'other', { expireAfterMs: 6000 })
+    await pass(made, 4500)
+    expect(names(made)).toEqual(['other'])
+    await pass(made, 3000)
+    expect(topics(made)).toEqual([])
+    await made.crash('power')
+    expect(topics(made)).toEqual([])
+  })
+
+  it('stays while one of them does not expire, and when its last one is deleted by hand', async () => {
+    const made = await rig()
+    await made.host.putTopic('orders', TOGETHER)
+    await made.host.putSubscription('orders', 'lasting', {})
+    await pass(made, 9000)
+    expect(names(made)).toEqual(['lasting'])
+    await made.host.deleteSubscription('orders', 'lasting')
+    await pass(made, 3000)
+    expect(topics(made)).toEqual(['orders'])
+  })
+})

@@ -1,0 +1,165 @@
+/**
+ * A topic whose values a schema describes: what publishers may give and what subscribers get is inferred from it, and
+ * every value is checked at both ends. What travels is the schema's *input*; subscribers get its *output*, so that
+ * transformations and defaults are applied once, by who reads. Any validator of the Standard Schema will do.
+ *
+ * client.ts hands its plain parts of a topic to `bind`, which puts the checks around them.
+ */
+import type { StandardJSONSchemaV1, StandardSchemaV1 } from '@standard-schema/spec'
+import { weakened } from './derived-schema.ts'
+import type { Message } from './message.ts'
+import { valueKind } from './protocol/message.ts'
+import type { JsonSchema, SchemaCompatibility } from './protocol/subscription.ts'
+import type { PublishOptions } from './publish-entry.ts'
+import { isPromise } from './publish-gate.ts'
+import { Registration } from './schema-registration.ts'
+import { type SchemaViolation, violationOf } from './schema-violation.ts'
+import type { SubscribeOptions } from './subscribe-options.ts'
+import type { Inspector } from './subscription.ts'
+import type { TopicParts, TopicSurroundings } from './topic-parts.ts'
+
+export interface TopicDefinition<In, Out, AnswerIn = unknown, AnswerOut = unknown> {
+  readonly name: string
+  readonly schema: StandardSchemaV1<In, Out>
+  /** Of the answers to requests. */
+  readonly answer: StandardSchemaV1<AnswerIn, AnswerOut> | undefined
+  /** What the broker is given to check by; null where the validator offers none. */
+  readonly jsonSchema: JsonSchema | null
+  /** For the client. */
+  bind(plain: TopicParts, surroundings: TopicSurroundings): TopicParts
+}
+
+export interface DefineOptions<S extends StandardSchemaV1, A extends StandardSchemaV1> {
+  /** A pattern (`orders.*`) can be subscribed to and not published to. */
+  name: string
+  schema: S
+  /** What `reply` gives back and `request` resolves with. */
+  answer?: A
+  /**
+   * The JSON Schema to register, or what makes it of the schema. Default: what the validator gives by itself, made fit
+   * for the broker; false: none.
+   */
+  jsonSchema?: JsonSchema | ((schema: S) => JsonSchema) | false
+  /** Whether the JSON Schema is registered before the first publish (the default), or only by `topic.register()`. */
+  register?: boolean
+  /** Set together with the schema: see docs/SCHEMAS.md. Default: as the topic has it. */
+  schemaCompatibility?: SchemaCompatibility
+}
+
+/** Throws what `jsonSchema` throws, if it is a function. */
+export function defineTopic<
+  S extends StandardSchemaV1,
+  A extends StandardSchemaV1 = StandardSchemaV1<unknown, unknown>,
+>(
+  options: DefineOptions<S, A>,
+): TopicDefinition<
+  StandardSchemaV1.InferInput<S>,
+  StandardSchemaV1.InferOutput<S>,
+  StandardSchemaV1.InferInput<A>,
+  StandardSchemaV1.InferOutput<A>
+> {
+  const { name, schema, answer, register = true, schemaCompatibility } = options
+  const jsonSchema = jsonSchemaOf(options)
+  const definition: TopicDefinition<unknown, unknown> = {
+    name,
+    schema,
+    answer,
+    jsonSchema,
+    bind(plain, surroundings) {
+      const registration = new Registration(surroundings.connector, name, jsonSchema, schemaCompatibility)
+      const { gate } = surroundings
+      const parts: TopicParts = {
+        ...plain,
+        async publish(value, publishOptions, isTry) {
+          const wire = wireValue(value, publishOptions)
+          const isReady = register ? registration.ready() : true
+          const ready = isReady === true ? admitted(schema, wire) : isReady.then(() => admitted(schema, wire))
+          return gate.pass(ready, publishOptions, (checked, left) => plain.publish(checked, left, isTry))
+        },
+        subscribe: (subscription, subscribeOptions, handler) =>
+          plain.subscribe(
+            subscription,
+            subscribeOptions,
+            handler,
+            inspector(schema, subscribeOptions, () => surroundings.hasDeadLetters(subscription)),
+          ),
+        register: () => registration.now(),
+      }
+      if (answer) {
+        parts.checks = {
+          sent: async (value) => admitted(answer, wireValue(value, {})),
+          received: (value) => output(answer, value),
+        }
+      }
+      return parts
+    },
+  }
+  return definition as TopicDefinition<never, never>
+}
+
+function jsonSchemaOf<S extends StandardSchemaV1>({
+  schema,
+  jsonSchema,
+}: Pick<DefineOptions<S, never>, 'schema' | 'jsonSchema'>): JsonSchema | null {
+  if (jsonSchema === false) return null
+  if (typeof jsonSchema === 'function') return jsonSchema(schema)
+  if (jsonSchema !== undefined) return jsonSchema
+  const { jsonSchema: converter } = schema['~standard'] as Partial<StandardJSONSchemaV1.Props>
+  try {
+    return converter ? weakened(converter.input({ target: 'draft-2020-12' })) : null
+  } catch {
+    // Not everything that can be validated can be written as a JSON Schema.
+    return null
+  }
+}
+
+/** What will be read back: a Date is a text, what is undefined is not there. So it is checked as its readers will see it. */
+function wireValue(value: unknown, { contentType }: PublishOptions): unknown {
+  if (value instanceof Uint8Array || (contentType !== undefined && valueKind(contentType) !== 'json')) return value
+  const text = JSON.stringify(value) as string | undefined
+  return text === undefined ? value : JSON.parse(text)
+}
+
+/** The value itself, or a promise of it where the validator is asynchronous. Throws, or rejects with, a SchemaViolation. */
+function admitted(schema: StandardSchemaV1, value: unknown): unknown {
+  const result = schema['~standard'].validate(value)
+  const judge = ({ issues }: StandardSchemaV1.Result<unknown>): unknown => {
+    if (issues) throw violationOf(issues)
+    return value
+  }
+  return isPromise(result) ? result.then(judge) : judge(result)
+}
+
+async function output(schema: StandardSchemaV1, value: unknown): Promise<unknown> {
+  const result = await schema['~standard'].validate(value)
+  if (result.issues) throw violationOf(result.issues)
+  return result.value
+}
+
+function inspector(
+  schema: StandardSchemaV1,
+  { onInvalid, onFailure }: SubscribeOptions,
+  hasDeadLetters: () => Promise<boolean>,
+): Inspector {
+  const refuse = async (message: Message<unknown>, violation: SchemaViolation): Promise<false> => {
+    const verdict =
+      (typeof onInvalid === 'function' ? onInvalid(violation, message) : onInvalid) ??
+      ((await hasDeadLetters()) ? 'reject' : 'nack')
+    const reason = `${violation.code}: ${violation.message}`
+    // Nobody waits for the answers to these: that would hold up whatever comes behind.
+    if (verdict === 'reject') void message.reject(reason)
+    else if (verdict === 'ack') void message.ack()
+    else message.nack({ reason })
+    onFailure?.(violation, message)
+    return false
+  }
+  const judge = (message: Message<unknown>, result: StandardSchemaV1.Result<unknown>): boolean | Promise<false> => {
+    if (result.issues) return refuse(message, violationOf(result.issues))
+    message.adopt(result.value)
+    return true
+  }
+  return (message) => {
+    const result = schema['~standard'].validate(message.value)
+    return isPromise(result) ? result.then((settled) => judge(message, settled)) : judge(message, result)
+  }
+}
