@@ -157,6 +157,11 @@ export class RecordBatch {
     return this.count > 0 && isSet(this.bytes, BATCH_HEADER_BYTES, offset - this.baseOffset)
   }
 
+  /** Where the first record begins in `bytes`. */
+  get recordsAt(): number {
+    return recordsAt(this.bytes, 0)
+  }
+
   /** Where the record of an offset begins in `bytes`; the offset must be in this batch, and its record there. */
   positionOf(offset: number): number {
     this.#positions ??= this.#indexRecords()

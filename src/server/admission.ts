@@ -3,13 +3,17 @@
  * WebSocket library: websocket.ts is the edge with one, and whoever has the broker in its own program brings
  * sockets of its own. Owns the set of sessions, which drain ends.
  */
-import { JSON_SUBPROTOCOL, TidingsError } from '@tidings/sdk/protocol'
+import { BINARY_SUBPROTOCOL, JSON_SUBPROTOCOL, TidingsError } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
 import type { Logger } from '../base/telemetry.ts'
 import type { Host } from '../cluster/host.ts'
+import { BinaryDialect } from './binary-dialect.ts'
+import { jsonDialect } from './json-dialect.ts'
 import { checkOrigin } from './origin.ts'
 import { Session, type Socket } from './session.ts'
 import { parseStreamRequest } from './stream-request.ts'
+
+const SUBPROTOCOLS = [JSON_SUBPROTOCOL, BINARY_SUBPROTOCOL]
 
 export interface StreamParts {
   host: Host
@@ -70,8 +74,9 @@ export class Admission {
     const offered = one(headers['sec-websocket-protocol'])
       ?.split(',')
       .map((name) => name.trim())
-    if (offered && !offered.includes(JSON_SUBPROTOCOL)) {
-      throw new TidingsError('invalid_argument', `the only subprotocol of this release is ${JSON_SUBPROTOCOL}`)
+    const subprotocol = offered ? chosenSubprotocol(offered) : JSON_SUBPROTOCOL
+    if (subprotocol === undefined) {
+      throw new TidingsError('invalid_argument', `the subprotocols of this release are ${SUBPROTOCOLS.join(' and ')}`)
     }
     const { topic, subscription: name, patch, ...consumer } = parseStreamRequest(request.url ?? '/')
     this.#mustServe()
@@ -80,12 +85,14 @@ export class Admission {
     return {
       open: (socket) => {
         const { clock, logger, consumerWriteTimeoutMs } = this.#parts
-        const session = new Session(socket, clock, logger, { ...consumer, writeTimeoutMs: consumerWriteTimeoutMs })
+        const dialect = subprotocol === BINARY_SUBPROTOCOL ? new BinaryDialect() : jsonDialect
+        const options = { ...consumer, writeTimeoutMs: consumerWriteTimeoutMs }
+        const session = new Session(dialect, socket, clock, logger, options)
         this.#enter(session, socket)
         session.join(subscription)
         return {
           received: (text) => session.received(text),
-          receivedBinary: () => session.receivedBinary(),
+          receivedBinary: (bytes) => session.received(bytes),
           heard: () => session.heard(),
           drained: () => session.drained(),
           failed: () => session.closed(),
@@ -127,6 +134,11 @@ export class Admission {
       throw new TidingsError('overloaded', 'the broker is shutting down: try another or later')
     }
   }
+}
+
+/** The first that is known of those that a client offers, in its order. */
+export function chosenSubprotocol(offered: readonly string[]): string | undefined {
+  return offered.find((name) => SUBPROTOCOLS.includes(name))
 }
 
 function one(value: string | string[] | undefined): string | undefined {

@@ -113,7 +113,7 @@ export const SUBSCRIPTION_OPERATIONS: Operations = {
     summary: 'Consume over a WebSocket',
     tag: 'consume',
     description:
-      'An upgrade to the subprotocol `tidings.json.v1`: one JSON object a text frame. The server sends `message`, `acked`, `error` and `gap`; the client `ack`, `nack`, `extend`, `release`, `reject`, `pause`, `resume` and `auth`. Creates the subscription if it does not exist. Refusals are problem+json before the upgrade, except close code 4409 (busy).',
+      'An upgrade to a WebSocket. The subprotocol `tidings.binary.v1` is described in PROTOCOL.md. `tidings.json.v1`, the default: one JSON object a text frame. The server sends `message`, `acked`, `error` and `gap`; the client `ack`, `nack`, `extend`, `release`, `reject`, `pause`, `resume` and `auth`. Creates the subscription if it does not exist. Refusals are problem+json before the upgrade, except close code 4409 (busy).',
     parameters: [
       query('type', 'Of a subscription that this creates', { type: 'string' }),
       query('start', 'earliest, latest or RFC 3339, of a subscription that this creates'),

@@ -1,31 +1,30 @@
 /**
- * One consumer's connection on the JSON protocol: between a subscription and a socket, with no socket
- * library. What the subscription hands over waits here and goes to the socket only while that holds
- * less than its share, so a consumer that does not read costs its share of the socket's memory plus
- * references to batches that others read too. One that takes nothing for too long is ended, as is one that
- * is silent. Frames of a turn of the event loop leave in one write.
+ * One consumer's connection: between a subscription and a socket, with no socket library, on any of the
+ * stream's protocols (json-dialect.ts, binary-dialect.ts say how each one puts things). What the subscription hands
+ * over waits here and goes to the socket only while that holds less than its share, so a consumer that does not
+ * read costs its share of the socket's memory plus references to batches that others read too. One that takes
+ * nothing for too long is ended, as is one that is silent. Frames of a turn of the event loop leave in one write.
  */
-import {
-  CLOSE,
-  type ClientFrame,
-  formatMessageId,
-  LIMITS,
-  type MessageId,
-  parseClientFrame,
-  type RequestTag,
-  requestOf,
-  type ServerFrame,
-  TidingsError,
-} from '@tidings/sdk/protocol'
+import { CLOSE, LIMITS, type RequestTag, TidingsError } from '@tidings/sdk/protocol'
 import type { Clock, Timer } from '../base/clock.ts'
 import type { Logger } from '../base/telemetry.ts'
-import type { Attachment, Confirmed, ConsumerPort, Delivery, Gap, Subscription } from '../subscription/subscription.ts'
-import { messageFrame } from './message-json.ts'
+import type {
+  Attachment,
+  Confirmed,
+  ConsumerPort,
+  Delivery,
+  Gap,
+  MessageSpan,
+  Subscription,
+} from '../subscription/subscription.ts'
+import type { Dialect, Outlet, Request } from './dialect.ts'
 
 /** The socket as a session needs it. */
 export interface Socket {
-  /** Queues one text frame. */
-  send(text: string): void
+  /** Queues one frame: a text, or bytes. */
+  send(frame: string | Uint8Array): void
+  /** Queues one frame of bytes: the head, and a body that is not copied and stays as it is. */
+  sendParts(head: Uint8Array, body: Uint8Array): void
   ping(): void
   /** Bytes queued and not yet taken by the operating system. */
   bufferedBytes(): number
@@ -54,10 +53,11 @@ const SILENCE_MAX_MS = 30_000
 /** `open` until something ends it; `draining` sends no messages but still confirms acknowledgements. */
 type State = 'open' | 'draining' | 'ended'
 
-export class Session implements ConsumerPort {
+export class Session implements ConsumerPort, Outlet {
   readonly name: string
   readonly prefetch: number
   readonly weight: number
+  readonly #dialect: Dialect
   readonly #socket: Socket
   readonly #clock: Clock
   readonly #logger: Logger
@@ -74,7 +74,8 @@ export class Session implements ConsumerPort {
   #pingTimer: Timer | undefined
   #writeTimer: Timer | undefined
 
-  constructor(socket: Socket, clock: Clock, logger: Logger, options: SessionOptions) {
+  constructor(dialect: Dialect, socket: Socket, clock: Clock, logger: Logger, options: SessionOptions) {
+    this.#dialect = dialect
     this.#socket = socket
     this.#clock = clock
     this.#logger = logger
@@ -92,7 +93,10 @@ export class Session implements ConsumerPort {
       const attachment = subscription.attach(this)
       // The subscription may have ended this consumer within attach already.
       if (this.#state === 'ended') attachment.detach()
-      else this.#attachment = attachment
+      else {
+        this.#attachment = attachment
+        this.#dialect.welcome(this, subscription, this.prefetch)
+      }
     } catch (thrown) {
       const error = TidingsError.from(thrown)
       this.#logInternal(error)
@@ -111,7 +115,7 @@ export class Session implements ConsumerPort {
   }
 
   gap(gap: Gap): void {
-    if (this.#state === 'open') this.#sendFrame({ type: 'gap', ...gap })
+    if (this.#state === 'open') this.#answer(() => this.#dialect.gap(this, gap))
   }
 
   ready(): boolean {
@@ -126,30 +130,23 @@ export class Session implements ConsumerPort {
 
   // --- from the socket ---
 
-  /** A text frame came. */
-  received(text: string): void {
+  /** A frame came: a text, or bytes. */
+  received(data: string | Uint8Array): void {
     this.heard()
     if (this.#state === 'ended') return
-    let frame: ClientFrame
+    let request: Request
     try {
-      frame = parseClientFrame(text)
+      request = this.#dialect.read(data)
     } catch (thrown) {
-      this.#sendError(TidingsError.from(thrown), requestOf(thrown))
+      this.#sendError(TidingsError.from(thrown), this.#dialect.requestOf(thrown, data))
       return
     }
     try {
       // Before the join and after the end nothing is outstanding here.
-      if (this.#attachment) this.#act(frame, this.#attachment)
+      if (this.#attachment) this.#act(request, this.#attachment)
     } catch (thrown) {
-      this.#sendError(TidingsError.from(thrown), frame.request)
+      this.#sendError(TidingsError.from(thrown), request.request)
     }
-  }
-
-  /** A binary frame came: this protocol has none. */
-  receivedBinary(): void {
-    this.heard()
-    if (this.#state === 'ended') return
-    this.#sendError(new TidingsError('invalid_argument', 'this protocol has text frames only'), undefined)
   }
 
   /** Any sign of life. */
@@ -170,6 +167,22 @@ export class Session implements ConsumerPort {
     this.#leave()
   }
 
+  // --- from the dialect ---
+
+  send(frame: string | Uint8Array): void {
+    this.#cork()
+    this.#socket.send(frame)
+  }
+
+  sendParts(head: Uint8Array, body: Uint8Array): void {
+    this.#cork()
+    this.#socket.sendParts(head, body)
+  }
+
+  renew(why: string): void {
+    this.#end(CLOSE.restarting, why)
+  }
+
   // --- from the server ---
 
   /** Stops deliveries; closes when the acknowledgements that are under way are answered. */
@@ -182,7 +195,7 @@ export class Session implements ConsumerPort {
 
   // --- within ---
 
-  #act(frame: ClientFrame, attachment: Attachment): void {
+  #act(frame: Request, attachment: Attachment): void {
     switch (frame.type) {
       case 'ack':
         if ('upTo' in frame) {
@@ -218,7 +231,7 @@ export class Session implements ConsumerPort {
   }
 
   /** Acknowledges; where an answer was asked for, it is sent when the acknowledgement is durable. */
-  #confirm(request: RequestTag | undefined, upTo: MessageId | null, acknowledge: (done?: Confirmed) => void): void {
+  #confirm(request: RequestTag | undefined, upTo: MessageSpan | null, acknowledge: (done?: Confirmed) => void): void {
     if (request === undefined) return acknowledge()
     this.#unconfirmed++
     let isSettled = false
@@ -232,10 +245,7 @@ export class Session implements ConsumerPort {
       acknowledge((error, acked) => {
         if (!settle() || this.#state === 'ended') return
         if (error) this.#sendError(TidingsError.from(error), request)
-        else {
-          const cumulative = upTo === null ? {} : { upTo: idText(upTo) }
-          this.#sendFrame({ type: 'acked', request, ids: acked.map(idText), ...cumulative })
-        }
+        else this.#answer(() => this.#dialect.acked(this, request, acked, upTo))
         if (this.#state === 'draining') this.#closeWhenDrained()
       })
     } catch (error) {
@@ -253,8 +263,8 @@ export class Session implements ConsumerPort {
     if (this.#state !== 'open') return
     while (this.#waiting.length > 0 && this.#socket.bufferedBytes() < SOCKET_BYTES_MAX) {
       const delivery = this.#waiting[0]!
-      this.#send(messageFrame(delivery, delivery.batch, this.#next, delivery.attempt))
-      if (++this.#next < delivery.to) continue
+      this.#next = this.#dialect.messages(this, delivery, this.#next)
+      if (this.#next < delivery.to) continue
       this.#waiting.shift()
       this.#next = this.#waiting[0]?.from ?? 0
     }
@@ -272,9 +282,7 @@ export class Session implements ConsumerPort {
 
   #sendError(error: TidingsError, request: RequestTag | undefined): void {
     this.#logInternal(error)
-    const frame: ServerFrame = { type: 'error', code: error.code, detail: error.message }
-    if (request !== undefined) frame.request = request
-    this.#sendFrame(frame)
+    this.#answer(() => this.#dialect.error(this, error, request))
   }
 
   #logInternal(error: TidingsError): void {
@@ -282,25 +290,23 @@ export class Session implements ConsumerPort {
   }
 
   /** Answers are small, but a client that asks and never reads would pile them up all the same. */
-  #sendFrame(frame: ServerFrame): void {
+  #answer(say: () => void): void {
     if (this.#socket.bufferedBytes() > SOCKET_BYTES_MAX + LIMITS.frameBytes) {
       this.#end(CLOSE.slow, 'the consumer reads too slowly')
       return
     }
-    this.#send(JSON.stringify(frame))
+    say()
     this.#watchWrites()
   }
 
-  #send(text: string): void {
-    if (!this.#isCorked) {
-      this.#isCorked = true
-      this.#socket.cork()
-      queueMicrotask(() => {
-        this.#isCorked = false
-        this.#socket.uncork()
-      })
-    }
-    this.#socket.send(text)
+  #cork(): void {
+    if (this.#isCorked) return
+    this.#isCorked = true
+    this.#socket.cork()
+    queueMicrotask(() => {
+      this.#isCorked = false
+      this.#socket.uncork()
+    })
   }
 
   #schedulePing(): void {
@@ -323,9 +329,9 @@ export class Session implements ConsumerPort {
 
   /** What never went to the socket is given back as if it had not been delivered. */
   #releaseUnsent(): void {
-    const unsent: MessageId[] = []
+    const unsent: MessageSpan[] = []
     for (const { topic, partition, from, to } of this.#waiting.splice(0)) {
-      for (let offset = Math.max(from, this.#next); offset < to; offset++) unsent.push({ topic, partition, offset })
+      unsent.push({ topic, partition, offset: Math.max(from, this.#next), to })
       this.#next = 0
     }
     if (unsent.length > 0) this.#attachment?.release(unsent)
@@ -341,9 +347,4 @@ export class Session implements ConsumerPort {
     this.#attachment?.detach()
     this.#attachment = undefined
   }
-}
-
-function idText(id: MessageId): string {
-  const text = formatMessageId(id.partition, id.offset)
-  return id.topic === undefined ? text : `${id.topic}/${text}`
 }

@@ -5,10 +5,10 @@
 import type { IncomingMessage } from 'node:http'
 import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { ERRORS, JSON_SUBPROTOCOL, LIMITS, TidingsError } from '@tidings/sdk/protocol'
+import { ERRORS, LIMITS, TidingsError } from '@tidings/sdk/protocol'
 import { type RawData, type ServerOptions, WebSocket, WebSocketServer } from 'ws'
 import type { Logger } from '../base/telemetry.ts'
-import type { Admission, Admitted } from './admission.ts'
+import { type Admission, type Admitted, chosenSubprotocol } from './admission.ts'
 import { answerOf, errorOf, logInternal, rawAnswer } from './problem.ts'
 import type { Socket } from './session.ts'
 
@@ -45,7 +45,7 @@ export class WebSocketEdge {
       maxBufferedChunks: CHUNKS_MAX,
       closeTimeout: CLOSE_TIMEOUT_MS,
       WebSocket: ConsumerSocket,
-      handleProtocols: (offered) => (offered.has(JSON_SUBPROTOCOL) ? JSON_SUBPROTOCOL : false),
+      handleProtocols: (offered) => chosenSubprotocol([...offered]) ?? false,
     }
     this.#server = new WebSocketServer(options)
     this.#server.on('wsClientError', (error, socket) => {
@@ -96,7 +96,12 @@ function open(webSocket: WebSocket, raw: Duplex, admitted: Admitted): void {
 
 function socketOf(webSocket: WebSocket, raw: Duplex): Socket {
   return {
-    send: (text) => webSocket.send(text),
+    send: (frame) => webSocket.send(frame),
+    sendParts: (head, body) => {
+      if (webSocket.readyState !== WebSocket.OPEN) return
+      raw.write(frameHead(head, body.length))
+      raw.write(body)
+    },
     ping: () => {
       if (webSocket.readyState === WebSocket.OPEN) webSocket.ping()
     },
@@ -108,4 +113,26 @@ function socketOf(webSocket: WebSocket, raw: Duplex): Socket {
     },
     terminate: () => webSocket.terminate(),
   }
+}
+
+/**
+ * The head of a WebSocket message in one binary frame, as a server sends it (RFC 6455, 5.2: not masked), with the
+ * first part of its payload. `ws` itself would need the payload in one piece, and so a copy of every batch.
+ */
+function frameHead(first: Uint8Array, restBytes: number): Buffer {
+  const bytes = first.length + restBytes
+  const headBytes = bytes < 126 ? 2 : bytes < 65_536 ? 4 : 10
+  const head = Buffer.allocUnsafe(headBytes + first.length)
+  head[0] = 0x82
+  if (headBytes === 2) head[1] = bytes
+  else if (headBytes === 4) {
+    head[1] = 126
+    head.writeUInt16BE(bytes, 2)
+  } else {
+    head[1] = 127
+    head.writeUInt32BE(0, 2)
+    head.writeUInt32BE(bytes, 6)
+  }
+  head.set(first, headBytes)
+  return head
 }

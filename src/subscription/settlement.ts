@@ -1,7 +1,7 @@
 /**
  * What a consumer says about its messages, as changes of the ledgers: the verbs of an attachment, and
- * those of HTTP for what pulls hold. Ids become ranges where they are neighbours; one frame of ids is one
- * look at the ledger per range, and at most one wake-up. Once the consumer or the subscription is gone
+ * those of HTTP for what pulls hold. Spans become one where they are neighbours; one frame of them is one
+ * look at the ledger per span, and at most one wake-up. Once the consumer or the subscription is gone
  * nothing has an effect any more.
  */
 import { type MessageId, TidingsError } from '@tidings/sdk/protocol'
@@ -13,7 +13,7 @@ import { isOrdered } from './dispatch.ts'
 import type { Lane } from './lane.ts'
 import type { LeaseHolder } from './ledger.ts'
 import type { Run } from './run-list.ts'
-import type { Attachment, Confirmed, Subscription } from './subscription.ts'
+import type { Attachment, Confirmed, MessageSpan, Subscription } from './subscription.ts'
 
 /** What the verbs need of the subscription. */
 export interface SettlementHost extends Pick<Subscription, 'name' | 'settings'> {
@@ -48,12 +48,12 @@ export class Settlement implements Attachment {
     this.#claimant = claimant
   }
 
-  ack(ids: readonly MessageId[], confirmed?: Confirmed): number {
+  ack(spans: readonly MessageSpan[], confirmed?: Confirmed): number {
     if (!this.#claimant.isLive) return this.#tooLate(confirmed)
     const { holder } = this.#claimant
-    const count = this.#each(ids, (lane, from, to) => lane.ledger.ack(holder, from, to))
+    const count = this.#each(spans, (lane, from, to) => lane.ledger.ack(holder, from, to))
     if (count > 0) this.#host.metrics.acknowledged(count)
-    if (confirmed) this.#confirm(ids, count, confirmed)
+    if (confirmed) this.#confirm(spans, count, confirmed)
     return count
   }
 
@@ -76,47 +76,47 @@ export class Settlement implements Attachment {
     return count
   }
 
-  nack(ids: readonly MessageId[], delayMs?: number, reason?: string, confirmed?: Confirmed): number {
+  nack(spans: readonly MessageSpan[], delayMs?: number, reason?: string, confirmed?: Confirmed): number {
     const { holder } = this.#claimant
     const now = this.#host.clock.monotonic()
-    const count = this.#settle(ids, (lane, from, to) => {
+    const count = this.#settle(spans, (lane, from, to) => {
       this.#note(lane, from, to, reason)
       return lane.ledger.nack(holder, from, to, now, delayMs ?? null)
     })
     if (count > 0) this.#host.metrics.returned('nack', count)
-    if (confirmed) this.#confirm(ids, ids.length, confirmed)
+    if (confirmed) this.#confirm(spans, sizeOf(spans), confirmed)
     return count
   }
 
-  extend(ids: readonly MessageId[], ms: number): number {
+  extend(spans: readonly MessageSpan[], ms: number): number {
     const { holder } = this.#claimant
     const deadline = this.#host.clock.monotonic() + ms
     // A deadline does not outlive the process, so there is nothing to write.
-    return this.#settle(ids, (lane, from, to) => lane.ledger.extend(holder, from, to, deadline), false)
+    return this.#settle(spans, (lane, from, to) => lane.ledger.extend(holder, from, to, deadline), false)
   }
 
-  release(ids: readonly MessageId[], confirmed?: Confirmed): number {
+  release(spans: readonly MessageSpan[], confirmed?: Confirmed): number {
     const { holder } = this.#claimant
-    const count = this.#settle(ids, (lane, from, to) => lane.ledger.release(holder, from, to))
+    const count = this.#settle(spans, (lane, from, to) => lane.ledger.release(holder, from, to))
     if (count > 0) this.#host.metrics.returned('released', count)
-    if (confirmed) this.#confirm(ids, ids.length, confirmed)
+    if (confirmed) this.#confirm(spans, sizeOf(spans), confirmed)
     return count
   }
 
-  reject(ids: readonly MessageId[], reason?: string, confirmed?: Confirmed): number {
+  reject(spans: readonly MessageSpan[], reason?: string, confirmed?: Confirmed): number {
     if (this.#host.settings.deadLetter === null) {
-      const count = this.ack(ids, confirmed)
+      const count = this.ack(spans, confirmed)
       if (count > 0) this.#host.logger.info({ subscription: this.#host.name, count, reason }, 'rejected and dropped')
       return count
     }
     if (!this.#claimant.isLive) return this.#tooLate(confirmed)
     const { holder } = this.#claimant
-    const count = this.#settle(ids, (lane, from, to) => {
+    const count = this.#settle(spans, (lane, from, to) => {
       this.#note(lane, from, to, reason)
       return lane.ledger.reject(holder, from, to)
     })
     if (count > 0) this.#host.metrics.returned('rejected', count)
-    if (confirmed) this.#confirmGivenUp(ids, confirmed)
+    if (confirmed) this.#confirmGivenUp(spans, confirmed)
     return count
   }
 
@@ -137,18 +137,18 @@ export class Settlement implements Attachment {
     this.#claimant.detach()
   }
 
-  #settle(ids: readonly MessageId[], step: Step, isLasting = true): number {
-    return this.#claimant.isLive ? this.#each(ids, step, isLasting) : 0
+  #settle(spans: readonly MessageSpan[], step: Step, isLasting = true): number {
+    return this.#claimant.isLive ? this.#each(spans, step, isLasting) : 0
   }
 
-  /** Takes the step for each range of neighbouring ids, and tells everybody concerned once. */
-  #each(ids: readonly MessageId[], step: Step, isLasting = true): number {
-    this.#check(ids)
+  /** Takes the step for each run of neighbouring spans, and tells everybody concerned once. */
+  #each(spans: readonly MessageSpan[], step: Step, isLasting = true): number {
+    this.#check(spans)
     let count = 0
-    for (let i = 0; i < ids.length; ) {
-      const first = ids[i]!
-      let to = first.offset + 1
-      for (i++; i < ids.length && ids[i]!.offset === to && isBeside(ids[i]!, first); i++) to++
+    for (let i = 0; i < spans.length; ) {
+      const first = spans[i]!
+      let to = endOf(first)
+      for (i++; i < spans.length && spans[i]!.offset === to && isBeside(spans[i]!, first); i++) to = endOf(spans[i]!)
       const lane = this.#host.laneOf(first)
       const settled = lane ? step(lane, first.offset, to) : 0
       if (lane && settled > 0 && isLasting) lane.cursor.touch('lazy')
@@ -159,8 +159,8 @@ export class Settlement implements Attachment {
   }
 
   /** Of many topics, an id without one names none. */
-  #check(ids: readonly MessageId[]): void {
-    if (!this.#host.isPattern || ids.every(({ topic }) => topic !== undefined)) return
+  #check(spans: readonly MessageSpan[]): void {
+    if (!this.#host.isPattern || spans.every(({ topic }) => topic !== undefined)) return
     throw new TidingsError('invalid_argument', 'ids of a pattern subscription are "<topic>/<partition>:<offset>"')
   }
 
@@ -177,13 +177,13 @@ export class Settlement implements Attachment {
   }
 
   /** Calls back when none of the messages waits for its dead letter any more, and that is durable. */
-  #confirmGivenUp(ids: readonly MessageId[], confirmed: Confirmed): void {
+  #confirmGivenUp(spans: readonly MessageSpan[], confirmed: Confirmed): void {
     const runs = new Map<Lane, Run[]>()
-    for (const id of ids) {
-      const lane = this.#host.laneOf(id)
+    for (const span of spans) {
+      const lane = this.#host.laneOf(span)
       if (!lane) continue
       const own = runs.get(lane) ?? []
-      own.push({ from: id.offset, to: id.offset + 1 })
+      own.push({ from: span.offset, to: endOf(span) })
       runs.set(lane, own)
     }
     let left = runs.size
@@ -192,20 +192,19 @@ export class Settlement implements Attachment {
       failure ??= error
       if (--left > 0) return
       if (failure) confirmed(failure, [])
-      else this.#confirm(ids, 0, confirmed)
+      else this.#confirm(spans, 0, confirmed)
     }
     if (runs.size === 0) this.#host.clock.soon(() => one(null))
     // Never within the call that asked.
     for (const [lane, own] of runs) this.#host.clock.soon(() => lane.deadLetters.whenSettled(own, one))
   }
 
-  /** Calls back when everything that the ids concern is durable; `count` of them were settled just now. */
-  #confirm(ids: readonly MessageId[], count: number, confirmed: Confirmed): void {
-    const acked =
-      count === ids.length ? ids : ids.filter((id) => this.#host.laneOf(id)?.ledger.isAcknowledged(id.offset) ?? false)
+  /** Calls back when everything that the spans concern is durable; `count` messages were settled just now. */
+  #confirm(spans: readonly MessageSpan[], count: number, confirmed: Confirmed): void {
+    const acked = count === sizeOf(spans) ? spans : spans.flatMap((span) => this.#ackedOf(span))
     const lanes = new Set<Lane>()
-    for (const id of acked) {
-      const lane = this.#host.laneOf(id)
+    for (const span of acked) {
+      const lane = this.#host.laneOf(span)
       if (lane) lanes.add(lane)
     }
     let left = lanes.size
@@ -218,6 +217,21 @@ export class Settlement implements Attachment {
     for (const lane of lanes) lane.cursor.confirm(one)
   }
 
+  /** What of the span is acknowledged. */
+  #ackedOf(span: MessageSpan): MessageSpan[] {
+    const ledger = this.#host.laneOf(span)?.ledger
+    if (!ledger) return []
+    if (span.to === undefined) return ledger.isAcknowledged(span.offset) ? [span] : []
+    const acked: MessageSpan[] = []
+    for (let offset = span.offset; offset < span.to; offset++) {
+      if (!ledger.isAcknowledged(offset)) continue
+      const last = acked.at(-1)
+      if (last?.to === offset) last.to = offset + 1
+      else acked.push({ ...span, offset, to: offset + 1 })
+    }
+    return acked
+  }
+
   #tooLate(confirmed?: Confirmed): number {
     const error = new TidingsError('no_leader', 'this consumer is not connected any more: reconnect')
     if (confirmed) this.#host.clock.soon(() => confirmed(error, []))
@@ -225,6 +239,17 @@ export class Settlement implements Attachment {
   }
 }
 
-function isBeside(id: MessageId, first: MessageId): boolean {
-  return id.partition === first.partition && id.topic === first.topic
+function isBeside(span: MessageSpan, first: MessageSpan): boolean {
+  return span.partition === first.partition && span.topic === first.topic
+}
+
+function endOf({ offset, to = offset + 1 }: MessageSpan): number {
+  return to
+}
+
+/** How many messages. */
+function sizeOf(spans: readonly MessageSpan[]): number {
+  let count = 0
+  for (const span of spans) count += endOf(span) - span.offset
+  return count
 }

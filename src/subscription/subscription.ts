@@ -43,26 +43,31 @@ export interface ConsumerPort {
   ended(why: 'deleted' | 'closing'): void
 }
 
+/** Messages [offset, to) of a partition; without `to` the one message. */
+export interface MessageSpan extends MessageId {
+  to?: number
+}
+
 /**
  * Called once, after the call that it was given to, when the acknowledgement itself is durable. `acked` are those of
- * the ids that are acknowledged by then, now or before: an id that came too late is not among them.
+ * the messages that are acknowledged by then, now or before: one that came too late is not among them.
  */
-export type Confirmed = (error: Error | null, acked: readonly MessageId[]) => void
+export type Confirmed = (error: Error | null, acked: readonly MessageSpan[]) => void
 
-/** What a consumer may do; ids that are not outstanding with it are passed over. Counts say how many were. */
+/** What a consumer may do; messages that are not outstanding with it are passed over. Counts say how many were. */
 export interface Attachment {
-  ack(ids: readonly MessageId[], confirmed?: Confirmed): number
+  ack(spans: readonly MessageSpan[], confirmed?: Confirmed): number
   /**
    * Everything in that partition up to and with the id that lies with the consumer or waits for another
    * delivery; `invalid_argument` on shared types.
    */
   ackUpTo(id: MessageId, confirmed?: Confirmed): number
   /** Without `delayMs`: the backoff. `confirmed`, here and below: what was said will outlive a restart. */
-  nack(ids: readonly MessageId[], delayMs?: number, reason?: string, confirmed?: Confirmed): number
-  extend(ids: readonly MessageId[], ms: number): number
-  release(ids: readonly MessageId[], confirmed?: Confirmed): number
+  nack(spans: readonly MessageSpan[], delayMs?: number, reason?: string, confirmed?: Confirmed): number
+  extend(spans: readonly MessageSpan[], ms: number): number
+  release(spans: readonly MessageSpan[], confirmed?: Confirmed): number
   /** Gives up on them: without a dead-letter topic they are acknowledged and dropped. */
-  reject(ids: readonly MessageId[], reason?: string, confirmed?: Confirmed): number
+  reject(spans: readonly MessageSpan[], reason?: string, confirmed?: Confirmed): number
   pause(): void
   resume(): void
   /** The port is ready again. */

@@ -107,7 +107,8 @@ export class MemorySocket implements ClientSocket {
 
   #serverEnd(): Socket {
     return {
-      send: (data: string | Uint8Array) => this.#toClient(data),
+      send: (data) => this.#toClient(data),
+      sendParts: (head, body) => this.#toClient(Buffer.concat([head, body])),
       ping: () => {
         this.#wires.later(() => {
           if (this.#state !== 'open') return

@@ -170,7 +170,7 @@ describe('an upgrade', () => {
 
   it('is refused for a subprotocol that nobody speaks', async () => {
     const path = '/v1/topics/up/subscriptions/s/stream'
-    const refused = await StreamClient.refusal(broker, path, {}, ['tidings.binary.v1'])
+    const refused = await StreamClient.refusal(broker, path, {}, ['tidings.binary.v2'])
     expect(refused).toMatchObject({ status: 400, problem: { code: 'invalid_argument' } })
   })
 

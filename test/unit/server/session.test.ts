@@ -2,6 +2,7 @@ import type { MessageId } from '@tidings/sdk/protocol'
 import { TidingsError } from '@tidings/sdk/protocol'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { nullLogger } from '../../../src/base/telemetry.ts'
+import { jsonDialect } from '../../../src/server/json-dialect.ts'
 import { Session, SOCKET_BYTES_MAX, type Socket } from '../../../src/server/session.ts'
 import type { Attachment, Confirmed, Delivery, Subscription } from '../../../src/subscription/subscription.ts'
 import { SimClock } from '../../../src/testing/sim-clock.ts'
@@ -17,10 +18,13 @@ class FakeSocket implements Socket {
   isTerminated = false
   #buffered = 0
   #corks = 0
-  send(text: string): void {
+  send(frame: string | Uint8Array): void {
     if (this.#corks === 0) this.writes++
-    this.sent.push(text)
-    this.#buffered += text.length
+    this.sent.push(frame as string)
+    this.#buffered += frame.length
+  }
+  sendParts(): void {
+    throw new Error('this protocol has text frames only')
   }
   ping(): void {
     this.pings++
@@ -91,7 +95,7 @@ let session: Session
 
 function joined(attach: () => Attachment = () => attachment): Session {
   const options = { consumer: 'c', prefetch: 10, weight: 1, writeTimeoutMs: WRITE_TIMEOUT_MS }
-  const made = new Session(socket, clock, nullLogger, options)
+  const made = new Session(jsonDialect, socket, clock, nullLogger, options)
   made.join({ attach } as unknown as Subscription)
   return made
 }
@@ -157,7 +161,7 @@ describe('a session', () => {
     session.received('nonsense')
     session.received('{"type":"dance","request":1}')
     session.received('{"type":"ack","ids":["zero"],"request":2}')
-    session.receivedBinary()
+    session.received(Buffer.from('{}'))
     attachment.error = new TidingsError('invalid_argument', 'not on shared')
     session.received('{"type":"ack","upTo":"0:1","request":3}')
     attachment.error = undefined
