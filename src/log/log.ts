@@ -369,7 +369,7 @@ export class Log {
       const release = await old.hold()
       try {
         await this.#disk.rename(path, old.path)
-        await this.#disk.syncDirectory(this.directory)
+        // The name is the new file's from here on, whether that lasts or not: nobody may read it by the old index.
         this.#sealed.swap(old, Segment.written(this.#disk, old.path, written))
         old.isRetired = true
         this.cache.forget(old.baseOffset, old.nextOffset)
@@ -378,6 +378,7 @@ export class Log {
         release()
       }
       await old.close()
+      await this.#disk.syncDirectory(this.directory)
       return true
     })
   }
