@@ -2,7 +2,7 @@
  * Every setting of the broker, once: its name, what values it takes, its default, what it is for. From
  * this one table come the flags (`--kebab-case`), the environment (`TIDINGS_UPPER_SNAKE`), the keys of the
  * config file (camelCase) and the help. A flag wins over the environment, that over the file, that
- * over the default. Pure; called by cli.ts.
+ * over the default. Pure; called by cli/serve-line.ts.
  */
 import { LIMITS } from '@tidings/sdk/protocol'
 

@@ -96,6 +96,14 @@ export function checkSegmentHeader(bytes: Buffer, baseOffset: number, tag: numbe
   return getU64(bytes, 8) === baseOffset && bytes.readUInt32BE(24) === tag ? 'ok' : 'bad'
 }
 
+/** What a segment's header says of itself, or null where it is none of this version. Whose it should be is not asked. */
+export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | null {
+  if (bytes.length < SEGMENT_HEADER_BYTES) return null
+  const header = { baseOffset: getU64(bytes, 8), createdAt: getU64(bytes, 16), tag: bytes.readUInt32BE(24) }
+  const check = checkSegmentHeader(bytes, header.baseOffset, header.tag)
+  return check === 'ok' ? { ...header, nonce: nonceOf(bytes) } : null
+}
+
 /** The nonce in a segment header that was found `ok`. */
 export function nonceOf(header: Buffer): Buffer {
   return Buffer.from(header.subarray(NONCE_AT, NONCE_AT + NONCE_BYTES))

@@ -31,6 +31,8 @@ const LAYERS: readonly { name: string; holds: RegExp }[] = [
   { name: 'subscription', holds: /^src\/subscription\// },
   { name: 'cluster', holds: /^src\/cluster\// },
   { name: 'server', holds: /^src\/server\// },
+  { name: 'broker', holds: /^src\/(broker|config)\.ts$/ },
+  { name: 'cli', holds: /^src\/cli\// },
   { name: 'main', holds: /^src\/[^/]+\.ts$/ },
   // Ships beside the broker, which knows nothing of it.
   { name: 'testing', holds: /^src\/testing\// },
@@ -38,8 +40,10 @@ const LAYERS: readonly { name: string; holds: RegExp }[] = [
 
 /** Every outside module that the broker uses, and the files that may. One that is not here has no owner and is refused. */
 const MODULE_OWNERS: Readonly<Record<string, RegExp>> = {
-  'node:fs': /^src\/(base\/node-disk|config|main)\.ts$/,
-  'node:path': /^src\/(base\/node-disk|config|main)\.ts$/,
+  '@tidings/sdk': /^src\/(cli|testing)\//,
+  'node:fs': /^src\/(base\/node-disk|main|cli\/[a-z-]+)\.ts$/,
+  'node:path': /^src\/(base\/node-disk|cli\/[a-z-]+)\.ts$/,
+  'node:readline': /^src\/cli\/terminal\.ts$/,
   'node:crypto': /^src\/(base\/(clock|content-hash)|testing\/sim-random)\.ts$/,
   nanoid: /^src\/base\/clock\.ts$/,
   'node:zlib': /^src\/(log\/|cluster\/sqlite-coordinator\.ts$|testing\/sim-disk\.ts$)/,
@@ -54,7 +58,6 @@ const MODULE_OWNERS: Readonly<Record<string, RegExp>> = {
   ajv: /^src\/partition\/schema\.ts$/,
   'ajv-formats': /^src\/partition\/schema\.ts$/,
   'better-sqlite3': /^src\/cluster\/sqlite-coordinator\.ts$/,
-  '@tidings/sdk': /^src\/testing\//,
   fastify: /^src\/server\//,
   '@fastify/swagger': /^src\/server\//,
   '@fastify/websocket': /^src\/server\//,
@@ -62,7 +65,7 @@ const MODULE_OWNERS: Readonly<Record<string, RegExp>> = {
   // Types only.
   '@standard-schema/spec': /^sdk\/src\/[a-z-]+\.ts$/,
   undici: /^sdk\/src\/node-platform\.ts$/,
-  pino: /^src\/(server\/[a-z-]+|main)\.ts$/,
+  pino: /^src\/server\/[a-z-]+\.ts$/,
   'prom-client': /^src\/server\//,
 }
 
@@ -80,9 +83,9 @@ const GLOBAL_OWNERS: readonly { what: string; pattern: RegExp; owners: RegExp }[
   },
   { what: 'Math.random', pattern: /\bMath\s*\.\s*random\b/, owners: /^$/ },
   { what: 'crypto', pattern: /(?<![.\w])crypto\s*\./, owners: /^sdk\/src\/system-clock\.ts$/ },
-  { what: 'process', pattern: /(?<![.\w])process\s*\.(?!\.)/, owners: /^src\/(main|config)\.ts$/ },
+  { what: 'process', pattern: /(?<![.\w])process\s*\.(?!\.)/, owners: /^src\/(main|cli\/(serve|terminal))\.ts$/ },
   { what: 'console', pattern: /(?<![.\w])console\s*\./, owners: /^$/ },
-  { what: 'fetch', pattern: /(?<![.\w])fetch\s*\(/, owners: /^sdk\/src\/browser-platform\.ts$/ },
+  { what: 'fetch', pattern: /(?<![.\w])fetch\s*\(/, owners: /^(sdk\/src\/browser-platform|src\/cli\/broker-api)\.ts$/ },
   // The SDK is one source for Node and browsers; what only one of them has stands in its platform's file.
   { what: 'Buffer', pattern: /(?<![.\w])Buffer\s*\./, owners: /^(src\/|sdk\/src\/node-platform\.ts$)/ },
 ]

@@ -1,6 +1,7 @@
 /**
- * The command line, read: which command, with what configuration, or what to say instead. Pure: the
- * environment and the reading of the config file are handed in by main.ts, which acts on the answer.
+ * The command line of `serve`, read: with what configuration, or what to say instead. `serve` is what is meant where
+ * no command is named (`tidings --port 5`). Pure: the environment and the reading of the config file are handed in by
+ * main.ts, which acts on the answer. Nothing that only other commands need is loaded here: a broker starts fast.
  */
 import {
   type Config,
@@ -11,49 +12,51 @@ import {
   nameOfFlag,
   resolveConfig,
   settingsHelp,
-} from './config.ts'
+} from '../config.ts'
 
-export type Command =
+export type ServeLine =
   | { kind: 'serve'; config: Config }
-  | { kind: 'verify'; dataDir: string }
   | { kind: 'help'; text: string }
   | { kind: 'version' }
   /** Exit code 2, and this one line. */
   | { kind: 'refused'; message: string }
 
-const USAGE = `Usage: tidings <command> [flags]
+const USAGE = `Usage: tidings serve [flags]
 
-Commands
-  serve                        run a broker
-  verify --data-dir D          check every byte of a stopped broker's data
+Runs a broker. Each flag is also TIDINGS_… in the environment, or a key of the config file.
 
-Flags of serve (each also as TIDINGS_… in the environment, or a key of the config file)
 ${settingsHelp()}
   --config                     a JSON file with settings as keys in camelCase
 
-  --help, --version`
+Example
+  tidings serve --port 7070 --data-dir /var/lib/tidings`
 
 interface Words {
-  command: string | undefined
   /** By setting name; `config`, `help` and `version` too. */
   flags: Map<string, string>
 }
 
+/** Whether the words are for `serve`: they name it, or nothing but flags. */
+export function isServeLine(argv: readonly string[]): boolean {
+  const [first, second] = argv
+  if (first === 'help') return second === 'serve'
+  return first === 'serve' || (first?.startsWith('-') === true && first !== '--help' && first !== '-h')
+}
+
 /** `argv` without the program; `readFile` throws for a file that cannot be read. */
-export function parseCommandLine(
+export function readServeLine(
   argv: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
   readFile: (path: string) => string,
-): Command {
+): ServeLine {
   try {
-    if (argv.length === 0) return { kind: 'help', text: USAGE }
-    const { command, flags } = parseWords(argv)
-    if (flags.has('help') || command === 'help') return { kind: 'help', text: USAGE }
+    if (argv[0] === 'help') return { kind: 'help', text: USAGE }
+    const { flags } = parseWords(argv[0] === 'serve' ? argv.slice(1) : argv)
+    if (flags.has('help')) return { kind: 'help', text: USAGE }
     if (flags.has('version')) return { kind: 'version' }
     const path = flags.get('config') ?? env['TIDINGS_CONFIG']
     const file = path === undefined ? undefined : parseFile(path, readFile)
     const config = resolveConfig({ flags, env, file })
-    if (command === 'verify') return { kind: 'verify', dataDir: config.dataDir }
     checkExposure(config)
     return { kind: 'serve', config }
   } catch (error) {
@@ -64,14 +67,13 @@ export function parseCommandLine(
 }
 
 function parseWords(argv: readonly string[]): Words {
-  const words: Words = { command: undefined, flags: new Map() }
+  const words: Words = { flags: new Map() }
   for (let i = 0; i < argv.length; i++) {
     const word = argv[i]!
     if (!word.startsWith('-')) {
-      if (words.command !== undefined) throw new ConfigError(`unexpected argument ${JSON.stringify(word)}`)
-      if (!['serve', 'verify', 'help'].includes(word)) throw new ConfigError(`unknown command ${JSON.stringify(word)}`)
-      words.command = word
-      continue
+      // A command may come after its flags.
+      if (word === 'serve' && argv.indexOf('serve') === i && words.flags.size > 0) continue
+      throw new ConfigError(`unexpected argument ${JSON.stringify(word)}`)
     }
     const equals = word.indexOf('=')
     const flag = equals === -1 ? word : word.slice(0, equals)
@@ -80,10 +82,6 @@ function parseWords(argv: readonly string[]): Words {
     if (value === undefined && takesNext(name, argv[i + 1])) value = argv[++i]
     if (value === undefined && !isBare(name)) throw new ConfigError(`${flag}: the value is missing`)
     words.flags.set(name, value ?? 'true')
-  }
-  if (words.command === 'verify') {
-    const other = [...words.flags.keys()].find((name) => !['dataDir', 'config', 'help', 'version'].includes(name))
-    if (other !== undefined) throw new ConfigError(`verify takes --data-dir only, not ${JSON.stringify(other)}`)
   }
   return words
 }

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { type Command, parseCommandLine } from '../../src/cli.ts'
-import { flagOf, nameOfFlag, SETTINGS, variableOf } from '../../src/config.ts'
+import { isServeLine, readServeLine, type ServeLine } from '../../../src/cli/serve-line.ts'
+import { flagOf, nameOfFlag, SETTINGS, variableOf } from '../../../src/config.ts'
 
-const parse = (argv: string[], env: Record<string, string> = {}, files: Record<string, string> = {}): Command =>
-  parseCommandLine(argv, env, (path) => {
+const parse = (argv: string[], env: Record<string, string> = {}, files: Record<string, string> = {}): ServeLine =>
+  readServeLine(argv, env, (path) => {
     if (!(path in files)) throw new Error('ENOENT')
     return files[path]!
   })
@@ -14,7 +14,7 @@ function config(argv: string[], env: Record<string, string> = {}, files: Record<
   return command.config
 }
 
-describe('the command line', () => {
+describe('the command line of serve', () => {
   it('serves with the defaults', () => {
     expect(config([])).toMatchObject({
       host: '127.0.0.1',
@@ -116,14 +116,24 @@ describe('the command line', () => {
     expect(config(['--host', host])).toMatchObject({ host })
   })
 
-  it('knows its other commands', () => {
-    expect(parse(['verify', '--data-dir', '/d'])).toEqual({ kind: 'verify', dataDir: '/d' })
-    expect(parse(['verify', '--port', '1'])).toMatchObject({ kind: 'refused' })
-    expect(parse(['sevre'])).toMatchObject({ kind: 'refused', message: expect.stringContaining('sevre') })
+  it('tells its lines from those of other commands', () => {
+    for (const argv of [['serve'], ['--port', '5'], ['--version'], ['help', 'serve'], ['-x']])
+      expect(isServeLine(argv), argv.join(' ')).toBe(true)
+    for (const argv of [[], ['--help'], ['-h'], ['help'], ['help', 'topic'], ['topic', 'list'], ['verify']])
+      expect(isServeLine(argv), argv.join(' ')).toBe(false)
+  })
+
+  it('serves where only flags are given, and knows help and version', () => {
     expect(parse(['--version'])).toEqual({ kind: 'version' })
-    for (const argv of [[], ['--help'], ['help'], ['serve', '-h']]) {
+    for (const argv of [
+      ['serve', '--help'],
+      ['serve', '-h'],
+      ['help', 'serve'],
+    ]) {
       expect(parse(argv)).toMatchObject({ kind: 'help', text: expect.stringContaining('--max-connections') })
     }
     expect(parse(['--port', '5'])).toMatchObject({ kind: 'serve', config: { port: 5 } })
+    expect(parse(['--port', '5', 'serve'])).toMatchObject({ kind: 'serve', config: { port: 5 } })
+    expect(parse(['--port', '5', 'verify'])).toMatchObject({ kind: 'refused' })
   })
 })
