@@ -11,7 +11,7 @@ import { openLoop } from './harness/open-loop.ts'
 import { batchPublish, jsonValue, singlePublish } from './harness/payload.ts'
 
 export type Job =
-  /** Single publishes: the most, then the latency at a fixed rate. */
+  /** Single publishes: the most, then the latency at a fixed rate (0: not asked for). */
   | { kind: 'single'; url: string; topic: string; connections: number; ratePerSecond: number; seconds: number }
   | { kind: 'batch'; url: string; topic: string; connections: number; batch: number; seconds: number }
   /** Stores exactly `count` messages. */
@@ -48,6 +48,10 @@ async function single(job: Extract<Job, { kind: 'single' }>): Promise<Figures> {
   const request = singlePublish(job.topic)
   const loop = { connections, count: job.connections, warmUpMs: WARM_UP_MS, durationMs: job.seconds * 1000 }
   const perSecond = await closedLoop({ ...loop, next: () => request })
+  if (job.ratePerSecond === 0) {
+    await connections.close()
+    return { perSecond }
+  }
   const { latencies } = await openLoop({
     ratePerSecond: job.ratePerSecond,
     durationMs: job.seconds * 1000,

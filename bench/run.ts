@@ -1,6 +1,8 @@
 /**
  * `npm run bench -- [--only NAME[,NAME]] [--rounds N]`: runs the scenarios of scenarios.ts, prints a table of medians for
  * each and writes all rounds with the machine and the commit to bench/results.
+ * `npm run bench -- --peers [--quick] [--only ROW,…] [--with PEER,…] [--values bytes|json] [--rounds N]`: the same for the
+ * rows of peers/rows.ts, ours beside other brokers.
  */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -9,14 +11,33 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ROOT, stopAll } from '../test/support/broker-process.ts'
 import { medians, table } from './harness/report.ts'
+import { PEERS, type PeerName } from './peers/all.ts'
+import { compare } from './peers/comparison.ts'
+import { ROWS } from './peers/rows.ts'
 import { type Rows, SCENARIOS } from './scenarios.ts'
 
-const { values } = parseArgs({ options: { only: { type: 'string' }, rounds: { type: 'string', default: '3' } } })
-const names = values.only?.split(',') ?? Object.keys(SCENARIOS)
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string' },
+    rounds: { type: 'string', default: '3' },
+    peers: { type: 'boolean', default: false },
+    with: { type: 'string' },
+    quick: { type: 'boolean', default: false },
+    values: { type: 'string', default: 'bytes' },
+  },
+})
+const known = Object.keys(values.peers ? ROWS : SCENARIOS)
+const names = values.only?.split(',') ?? known
+const peers = values.with?.split(',') ?? Object.keys(PEERS)
 const rounds = Number(values.rounds)
-const unknown = names.filter((name) => !SCENARIOS[name])
-if (unknown.length > 0 || !Number.isInteger(rounds) || rounds < 1) {
-  console.error(`usage: bench [--only ${Object.keys(SCENARIOS).join(',')}] [--rounds N]`)
+const isKnown =
+  names.every((name) => known.includes(name)) &&
+  peers.every((name) => name in PEERS) &&
+  (values.values === 'bytes' || values.values === 'json')
+if (!isKnown || !Number.isInteger(rounds) || rounds < 1) {
+  console.error(`usage: bench [--only ${Object.keys(SCENARIOS).join(',')}] [--rounds N]
+       bench --peers [--quick] [--only ${Object.keys(ROWS).join(',')}]
+             [--with ${Object.keys(PEERS).join(',')}] [--values bytes|json] [--rounds N]`)
   process.exit(2)
 }
 
@@ -62,25 +83,38 @@ if (busyShare > 0.1) {
   )
 }
 
-const all: Record<string, Rows[]> = {}
-// Rounds outside, scenarios inside: what the machine does over minutes spreads over all of them.
-for (let round = 1; round <= rounds; round++) {
-  for (const name of names) {
-    const startedAt = performance.now()
-    const rows = await SCENARIOS[name]!.round()
-    all[name] = [...(all[name] ?? []), rows]
-    console.error(`round ${round}: ${name} took ${((performance.now() - startedAt) / 1000).toFixed(0)} s`)
+/** What goes into the results' file, and what is printed. */
+async function scenarios(): Promise<{ result: object; text: string }> {
+  const all: Record<string, Rows[]> = {}
+  // Rounds outside, scenarios inside: what the machine does over minutes spreads over all of them.
+  for (let round = 1; round <= rounds; round++) {
+    for (const name of names) {
+      const startedAt = performance.now()
+      const rows = await SCENARIOS[name]!.round()
+      all[name] = [...(all[name] ?? []), rows]
+      console.error(`round ${round}: ${name} took ${((performance.now() - startedAt) / 1000).toFixed(0)} s`)
+    }
   }
+  const tables = names.map((name) => `${name}: ${SCENARIOS[name]!.what}\n\n${table(medians(all[name]!))}\n`)
+  return { result: { rounds: all }, text: tables.join('\n') }
 }
+
+async function comparison(): Promise<{ result: object; text: string }> {
+  const valueKind = values.values === 'json' ? 'json' : 'bytes'
+  const options = { rows: names, peers: peers as PeerName[], rounds, isQuick: values.quick, values: valueKind } as const
+  const { markdown, ...result } = await compare(options)
+  return { result, text: markdown }
+}
+
+const { result, text } = values.peers ? await comparison() : await scenarios()
 await stopAll()
-for (const name of names) console.log(`${name}: ${SCENARIOS[name]!.what}\n\n${table(medians(all[name]!))}\n`)
+console.log(text)
 
 const folder = join(ROOT, 'bench/results')
 mkdirSync(folder, { recursive: true })
-const file = join(folder, `${new Date().toISOString().replaceAll(':', '-')}.json`)
-writeFileSync(
-  file,
-  `${JSON.stringify({ commit: commit(), machine, busyShareBefore: busyShare, rounds: all }, null, 2)}\n`,
-)
-console.log(`all rounds: ${file}`)
+const file = join(folder, `${values.peers ? 'peers-' : ''}${new Date().toISOString().replaceAll(':', '-')}`)
+const context = { commit: commit(), machine, busyShareBefore: busyShare }
+writeFileSync(`${file}.json`, `${JSON.stringify({ ...context, ...result }, null, 2)}\n`)
+if (values.peers) writeFileSync(`${file}.md`, `${text}\n`)
+console.log(`\nall rounds: ${file}.json`)
 process.exit(0)
