@@ -13,19 +13,22 @@ import { Serial } from '../base/serial.ts'
 import type { BatchCache } from './batch-cache.ts'
 import { CheckpointFile } from './checkpoint-file.ts'
 import { markOf } from './format.ts'
+import { type KnownRange, knownBatches } from './known-batches.ts'
 import { LogCompaction } from './log-compaction.ts'
-import { type RecoveredLog, type RecoveryReport, recoverLog } from './log-recovery.ts'
+import { type CorruptionError, type RecoveredLog, type RecoveryReport, recoverLog } from './log-recovery.ts'
 import type { OpenSegments } from './open-segments.ts'
 import type { RecordBatch } from './record-batch.ts'
 import { type Hold, holdOf, type Retained, type RetentionPolicy, startAfterRetention } from './retention.ts'
 import { SealedFile } from './sealed-file.ts'
 import { SealedSegments } from './sealed-segments.ts'
-import { newHeader, Segment } from './segment.ts'
+import { newHeader, Segment, type SegmentInfo } from './segment.ts'
 import { offsetAtTime, readFrom } from './segment-read.ts'
 import type { SegmentWriter } from './segment-writer.ts'
 
 /** Larger groups gain nothing from space written ahead: they would only be written twice. */
 const RUNWAY_GROUP_BYTES = 65_536
+
+export type { SegmentInfo } from './segment.ts'
 
 export interface LogOptions {
   disk: Disk
@@ -37,13 +40,6 @@ export interface LogOptions {
   segmentBytes: number
   cache: BatchCache
   openSegments: OpenSegments
-}
-
-export interface SegmentInfo {
-  baseOffset: number
-  nextOffset: number
-  bytes: number
-  sealed: boolean
 }
 
 export class Log {
@@ -64,6 +60,8 @@ export class Log {
   #startOffset: number
   /** What checkpoints say: moves before `#startOffset` does, which waits until that is on stable storage. */
   #nextStart: number
+  /** Moves first. */
+  #keptFrom: number
   #syncing: Promise<void> | null = null
   /** Where a sequential reader goes on: offset → segment position. */
   #hint: { offset: number; segment: Segment; position: number } | null = null
@@ -84,6 +82,7 @@ export class Log {
     this.#active = active
     this.#startOffset = startOffset
     this.#nextStart = startOffset
+    this.#keptFrom = startOffset
     this.#checkpoint = new CheckpointFile(options.disk, options.directory)
     this.compaction = new LogCompaction(
       {
@@ -132,7 +131,7 @@ export class Log {
 
   /** Where whoever comes now may begin: what is below is there no more, or on its way out. */
   get keptFrom(): number {
-    return this.#nextStart
+    return this.#keptFrom
   }
 
   /** Offset of the next record to be written. */
@@ -168,12 +167,7 @@ export class Log {
   }
 
   segments(): SegmentInfo[] {
-    return [...this.#sealed.list, this.#active].map((segment) => ({
-      baseOffset: segment.baseOffset,
-      nextOffset: segment.nextOffset,
-      bytes: segment.sealed ? segment.size : segment.content.end,
-      sealed: segment.sealed,
-    }))
+    return [...this.#sealed.list, this.#active].map((segment) => segment.info)
   }
 
   /** Bytes that still fit into the active segment; an empty one takes one larger group all the same. */
@@ -273,24 +267,20 @@ export class Log {
     }
   }
 
-  /** Batches from a time on that may carry idempotency keys, or be frames; segments without any are not read. */
-  async *knownSince(timestamp: number): AsyncGenerator<RecordBatch> {
-    for (const { content, baseOffset } of [...this.#sealed.list, this.#active]) {
-      if (content.isEmpty || content.maxTimestamp < timestamp) continue
-      if (!content.hasIdempotencyKeys && !content.hasFrames) continue
-      let offset = baseOffset
-      if (content.minTimestamp < timestamp) offset = Math.max(offset, await this.offsetAt(timestamp))
-      yield* this.#from(offset, content.nextOffset)
-    }
+  /** As known-batches.ts says; for whoever knows that no segment goes meanwhile. */
+  known(range: KnownRange, damaged?: (error: CorruptionError) => void): AsyncGenerator<RecordBatch> {
+    return knownBatches(
+      [...this.#sealed.list, this.#active],
+      (segment) => this.#openSegments.opened(segment),
+      range,
+      damaged,
+    )
   }
 
   /** All batches, oldest first. */
   async *all(): AsyncGenerator<RecordBatch> {
-    yield* this.#from(this.#startOffset, this.nextOffset)
-  }
-
-  async *#from(from: number, to: number): AsyncGenerator<RecordBatch> {
-    for (let offset = from; offset < to; ) {
+    const to = this.nextOffset
+    for (let offset = this.#startOffset; offset < to; ) {
       const batches = await this.read(offset)
       yield* batches
       offset = batches.at(-1)?.nextOffset ?? to
@@ -306,11 +296,17 @@ export class Log {
   /**
    * Removes the sealed segments that the policy lets go. Answers whether the start has moved. `ackedThrough` is
    * asked in the moment in which `keptFrom` moves, so that whoever comes later begins after what goes.
+   * @param save what must be durable before anything below the offset goes
    */
-  retain(policy: RetentionPolicy, ackedThrough: () => number, now: number): Promise<boolean> {
+  retain(
+    policy: RetentionPolicy,
+    ackedThrough: () => number,
+    now: number,
+    save?: (to: number) => Promise<void>,
+  ): Promise<boolean> {
     return this.#changes.run('', async () => {
       const start = startAfterRetention(policy, this.#retained(), ackedThrough(), now)
-      return start !== null && this.#removeBelow(start)
+      return start !== null && this.#removeBelow(start, save)
     })
   }
 
@@ -332,14 +328,17 @@ export class Log {
    * The new start is on stable storage before the first file goes (S8); files left behind by a crash are
    * removed by the next recovery.
    */
-  async #removeBelow(offset: number): Promise<boolean> {
+  async #removeBelow(offset: number, save?: (to: number) => Promise<void>): Promise<boolean> {
     const going = this.#sealed.list.filter((segment) => segment.nextOffset <= offset)
     if (going.length === 0) return false
     // Nothing is given up before this: without room for it the next call finds the same segments again.
-    this.#nextStart = Math.max(this.#nextStart, going.at(-1)!.nextOffset)
+    const start = going.at(-1)!.nextOffset
+    this.#keptFrom = Math.max(this.#keptFrom, start)
+    await save?.(start)
+    this.#nextStart = Math.max(this.#nextStart, start)
     await this.checkpoint()
     this.#sealed.dropFirst(going.length)
-    this.#startOffset = going.at(-1)!.nextOffset
+    this.#startOffset = start
     if (this.#hint && this.#hint.offset < this.#startOffset) this.#hint = null
     for (const segment of going) {
       this.#openSegments.forget(segment)

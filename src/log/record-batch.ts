@@ -236,6 +236,14 @@ export function checkBatch(bytes: Buffer, at: number): BatchCheck {
   return position === length ? { kind: 'batch', batch } : { kind: 'invalid', reason: 'records' }
 }
 
+/** A batch of which only the header is there, for whoever asks for no more; null where none stands at `at`. */
+export function headerAt(bytes: Buffer, at: number): RecordBatch | null {
+  const header = bytes.subarray(at, at + BATCH_HEADER_BYTES)
+  if (header.length < BATCH_HEADER_BYTES || header.readUInt32BE(0) !== BATCH_MAGIC) return null
+  const isWhole = crc32(header.subarray(12)) === header.readUInt32BE(8)
+  return isWhole && header.readUInt32BE(4) >= BATCH_HEADER_BYTES ? new RecordBatch(header) : null
+}
+
 /**
  * The durable position in a batch header that stands at `at`, or null when none does: used behind a
  * damaged place, where the body may be gone but the header still proves what was synced before it.

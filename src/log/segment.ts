@@ -40,6 +40,14 @@ export interface WholeSegment {
   size: number
 }
 
+/** As told to whoever asks what a partition consists of. */
+export interface SegmentInfo {
+  baseOffset: number
+  nextOffset: number
+  bytes: number
+  sealed: boolean
+}
+
 export class Segment {
   readonly baseOffset: number
   readonly path: string
@@ -118,6 +126,11 @@ export class Segment {
 
   get nextOffset(): number {
     return this.content.nextOffset
+  }
+
+  get info(): SegmentInfo {
+    const { baseOffset, nextOffset, sealed } = this
+    return { baseOffset, nextOffset, bytes: sealed ? this.size : this.content.end, sealed }
   }
 
   #open(): Promise<DiskFile> {

@@ -12,11 +12,13 @@ import { CorruptionError } from '../log/log-recovery.ts'
 import type { GroupCommit } from './commit-queue.ts'
 import type { PartitionEnvironment, PartitionSettings } from './partition-environment.ts'
 import { rememberedMs } from './producer-window.ts'
+import type { RememberedLog } from './remembered-log.ts'
 
 export interface MaintenanceOptions {
   environment: PartitionEnvironment
   data: Log
   cursors: Log
+  remembered: RememberedLog
   dataQueue: GroupCommit
   settings: () => PartitionSettings
   startMoved: () => void
@@ -63,18 +65,31 @@ export class Maintenance {
   }
 
   async #run(ackedThrough: () => number): Promise<void> {
-    const { environment, data, cursors, dataQueue, settings, startMoved } = this.#options
+    const { environment, data, cursors, remembered, dataQueue, settings, startMoved } = this.#options
     const { clock } = environment
     await this.#careful(async () => {
-      const { retention } = settings()
+      const { retention, deduplicationWindowMs } = settings()
+      await remembered.trim(rememberedMs(deduplicationWindowMs))
       await dataQueue.exclusively(() => data.rollAged(retention, clock.now()))
-      if (await data.retain(retention, ackedThrough, clock.now())) startMoved()
+      if (await data.retain(retention, ackedThrough, clock.now(), (to) => this.#remember(to))) startMoved()
       this.#startCompaction()
       if (this.#hasBeenIdle()) {
         await data.checkpoint()
         await cursors.checkpoint()
       }
     })
+  }
+
+  /** Keys and frames of what is about to go, as long as they may be repeated. */
+  async #remember(to: number): Promise<void> {
+    const { environment, data, remembered, settings } = this.#options
+    const { clock, logger } = environment
+    const keepMs = rememberedMs(settings().deduplicationWindowMs)
+    const range = { since: clock.now() - keepMs, from: remembered.through, to }
+    const known = data.known(range, (error) => {
+      logger.error({ err: error }, 'a segment that retention removes is damaged: repetitions may be stored again')
+    })
+    await remembered.save(known, to)
   }
 
   async #careful(task: () => Promise<void>): Promise<void> {

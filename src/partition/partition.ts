@@ -15,6 +15,7 @@ import { type CommitQueue, GroupCommit, type Records } from './commit-queue.ts'
 import { Maintenance } from './maintenance.ts'
 import type { PartitionEnvironment, PartitionSettings } from './partition-environment.ts'
 import { type Recalled, recallBatch } from './recall.ts'
+import { RememberedLog } from './remembered-log.ts'
 
 export type { PartitionEnvironment, PartitionSettings } from './partition-environment.ts'
 
@@ -86,6 +87,7 @@ export class LogPartition implements Partition {
   readonly #environment: PartitionEnvironment
   readonly #data: Log
   readonly #cursors: Log
+  readonly #remembered: RememberedLog
   readonly #dataQueue: GroupCommit
   readonly #cursorQueue: GroupCommit
   readonly #listeners: Set<() => void> = new Set()
@@ -100,6 +102,7 @@ export class LogPartition implements Partition {
     settings: PartitionSettings,
     data: Log,
     cursors: Log,
+    remembered: RememberedLog,
   ) {
     this.topicId = topicId
     this.number = number
@@ -108,6 +111,7 @@ export class LogPartition implements Partition {
     this.#settings = settings
     this.#data = data
     this.#cursors = cursors
+    this.#remembered = remembered
     this.#highWatermark = data.nextOffset
     this.#notified = data.nextOffset
     const { clock, latch, metrics, space, maxQueuedBytes, leaderEpoch } = environment
@@ -134,6 +138,7 @@ export class LogPartition implements Partition {
       environment,
       data,
       cursors,
+      remembered,
       dataQueue: this.#dataQueue,
       settings: () => this.#settings,
       startMoved: () => this.#notifyAll(),
@@ -155,7 +160,9 @@ export class LogPartition implements Partition {
     const [dataOptions, cursorOptions] = logOptions(environment, topicId, number, settings)
     const data = await Log.create(dataOptions)
     try {
-      return new LogPartition(environment, topicId, number, settings, data, await Log.create(cursorOptions))
+      const cursors = await Log.create(cursorOptions)
+      const remembered = RememberedLog.empty(environment, { directory, topicId, number })
+      return new LogPartition(environment, topicId, number, settings, data, cursors, remembered)
     } catch (error) {
       await data.close()
       throw error
@@ -179,7 +186,9 @@ export class LogPartition implements Partition {
         'cut a torn tail: the last write before the crash was never answered',
       )
     }
-    return new LogPartition(environment, topicId, number, settings, data.log, cursors.log)
+    const directory = partitionDirectory(topicId, number)
+    const remembered = await RememberedLog.open(environment, { directory, topicId, number })
+    return new LogPartition(environment, topicId, number, settings, data.log, cursors.log, remembered)
   }
 
   get startOffset(): number {
@@ -265,9 +274,14 @@ export class LogPartition implements Partition {
     await this.#cursors.removeBelow(before)
   }
 
-  /** Tells of every Idempotency-Key and every frame of a producer from a time on, oldest first. */
+  /**
+   * Tells of every Idempotency-Key and every frame of a producer from a time on, oldest first, perhaps of some twice,
+   * also of those that retention removed. Before anything is maintained.
+   */
   async recall(since: number, recalled: Partial<Recalled>): Promise<void> {
-    for await (const batch of this.#data.knownSince(since)) recallBatch(batch, recalled)
+    await this.#remembered.recall(since, recalled)
+    const range = { since, from: 0, to: Number.POSITIVE_INFINITY }
+    for await (const batch of this.#data.known(range)) recallBatch(batch, recalled)
   }
 
   /**
@@ -291,6 +305,7 @@ export class LogPartition implements Partition {
     await this.#checkpointAtClose()
     await this.#data.close()
     await this.#cursors.close()
+    await this.#remembered.close()
   }
 
   /** Only saves the next start some work: a full disk must not keep a topic from being closed, or deleted. */

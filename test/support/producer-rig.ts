@@ -3,11 +3,14 @@
  * be read back.
  */
 import { recordValueAt, type TopicSettings } from '@tidings/sdk/protocol'
+import { nullLogger } from '../../src/base/telemetry.ts'
 import { LogPartition, type PartitionEnvironment } from '../../src/partition/partition.ts'
 import { HostedTopic } from '../../src/partition/topic.ts'
 import { SimClock } from '../../src/testing/sim-clock.ts'
 import { SimDisk } from '../../src/testing/sim-disk.ts'
+import type { Survival } from '../../src/testing/sim-file.ts'
 import { SimRandom } from '../../src/testing/sim-random.ts'
+import { settle } from './settle.ts'
 import { environment, topicSettings } from './storage.ts'
 
 export interface ProducerRigOptions {
@@ -20,6 +23,9 @@ export class ProducerRig {
   readonly clock: SimClock = new SimClock()
   readonly disk: SimDisk
   topic!: HostedTopic
+  /** What was logged as an error in this life, and what tripped the latch. */
+  errors: string[] = []
+  poison: Error[] = []
   #environment!: PartitionEnvironment
   readonly #settings: TopicSettings
 
@@ -30,9 +36,16 @@ export class ProducerRig {
 
   async open(isNew: boolean): Promise<void> {
     const mounted = this.disk.mount()
-    const shared = await environment(mounted, this.clock)
+    const errors: string[] = []
+    const logger = { ...nullLogger, error: (_: object, message: string) => void errors.push(message) }
+    const shared = await environment(mounted, this.clock, { logger })
+    this.errors = errors
+    this.poison = shared.poison
     this.#environment = shared
-    if (isNew) await mounted.makeDirectory('partitions')
+    if (isNew) {
+      await mounted.makeDirectory('partitions')
+      await mounted.syncDirectory('')
+    }
     const partitions: LogPartition[] = []
     for (let number = 0; number < this.#settings.partitions; number++) {
       const make = isNew ? LogPartition.create : LogPartition.open
@@ -44,9 +57,35 @@ export class ProducerRig {
   }
 
   /** As after a power cut: what was not synced may be gone. */
-  async crash(): Promise<void> {
-    this.disk.crash('power')
+  async crash(survival?: Survival): Promise<void> {
+    this.disk.crash('power', survival)
     await this.open(false)
+  }
+
+  async close(): Promise<void> {
+    await this.topic.close()
+    for (const partition of this.topic.partitions) await partition.close()
+  }
+
+  /** Retention and the like, as far as they go by themselves. */
+  async maintain(): Promise<void> {
+    for (const partition of this.topic.partitions) await partition.maintain(() => 0)
+  }
+
+  /** The same, of which only so many operations of the disk take effect; answers whether those were all. */
+  async maintainUpTo(operations: number): Promise<boolean> {
+    const seen = new Set<number>()
+    let isStalled = false
+    let isOver = false
+    this.disk.stall(({ id }) => {
+      seen.add(id)
+      const stalls = seen.size > operations
+      isStalled ||= stalls
+      return stalls
+    })
+    void this.maintain().then(() => (isOver = true))
+    while (!isOver && !isStalled) await settle()
+    return isOver
   }
 
   get space(): PartitionEnvironment['space'] {
