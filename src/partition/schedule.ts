@@ -8,6 +8,8 @@
  * is given back or removed. Ids are never used twice. The scheduler (scheduler.ts) is the only caller.
  */
 import { assert } from '../base/invariant.ts'
+import { LongArray } from '../base/long-array.ts'
+import { ScheduleIndex } from './schedule-index.ts'
 
 export interface Scheduled {
   id: number
@@ -22,30 +24,29 @@ export interface Scheduled {
 /** A place in the order of due times, between two entries. */
 export type Mark = Pick<Scheduled, 'dueAt' | 'id'>
 
-const FIRST_SLOTS = 16
-/** What `#heapAt` says of a slot that is in use and not in the heap; lower values make the list of free slots. */
+/** What `#heapAt` says of an entry that is not in the heap. */
 const TAKEN = -1
-const LAST_FREE = -2
+
+const doubles = (length: number): Float64Array => new Float64Array(length)
+const integers = (length: number): Int32Array => new Int32Array(length)
 
 export class Schedule {
-  #capacity = 0
-  #ids = new Float64Array(0)
-  #dueAts = new Float64Array(0)
-  #positions = new Float64Array(0)
-  #bytes = new Uint32Array(0)
-  /** Of each slot: its place in the heap, TAKEN, or the free slot after it. */
-  #heapAt = new Int32Array(0)
-  #heap = new Int32Array(0)
-  /** id → slot + 1, linear probing, at most half full. */
-  #table = new Int32Array(0)
-  #firstFree = LAST_FREE
+  readonly #ids = new LongArray(doubles)
+  readonly #dueAts = new LongArray(doubles)
+  readonly #positions = new LongArray(doubles)
+  readonly #bytes = new LongArray((length) => new Uint32Array(length))
+  /** Of each slot: its place in the heap, or TAKEN. */
+  readonly #heapAt = new LongArray(integers)
+  /** The slots that are in the heap, in its order; as long as there are slots. */
+  readonly #heap = new LongArray(integers)
+  readonly #columns = [this.#ids, this.#dueAts, this.#positions, this.#bytes, this.#heapAt]
+  readonly #index = new ScheduleIndex(this.#ids)
   #heapSize = 0
-  #size = 0
   #liveBytes = 0
 
   /** Entries in the heap and taken ones. */
   get size(): number {
-    return this.#size
+    return this.#ids.length
   }
 
   /** Bytes of the newest records of all entries. */
@@ -55,7 +56,7 @@ export class Schedule {
 
   /** When the next entry that is not taken is due; infinity when there is none. */
   get nextDue(): number {
-    return this.#heapSize === 0 ? Number.POSITIVE_INFINITY : this.#dueAts[this.#heap[0]!]!
+    return this.#heapSize === 0 ? Number.POSITIVE_INFINITY : this.#dueAts.get(this.#heap.get(0))
   }
 
   has(id: number): boolean {
@@ -65,7 +66,7 @@ export class Schedule {
   /** Not taken: free to be fired or cancelled. */
   isWaiting(id: number): boolean {
     const slot = this.#slotOf(id)
-    return slot !== -1 && this.#heapAt[slot]! >= 0
+    return slot !== -1 && this.#heapAt.get(slot) >= 0
   }
 
   find(id: number): Scheduled | null {
@@ -75,16 +76,15 @@ export class Schedule {
 
   add(entry: Scheduled): void {
     assert(!this.has(entry.id), 'an id is scheduled once')
-    if (this.#size === this.#capacity) this.#resize(Math.max(FIRST_SLOTS, this.#capacity * 2))
-    const slot = this.#firstFree
-    this.#firstFree = nextFree(this.#heapAt[slot]!)
-    this.#ids[slot] = entry.id
-    this.#dueAts[slot] = entry.dueAt
-    this.#positions[slot] = entry.position
-    this.#bytes[slot] = entry.bytes
-    this.#size += 1
+    const slot = this.size
+    this.#ids.push(entry.id)
+    this.#dueAts.push(entry.dueAt)
+    this.#positions.push(entry.position)
+    this.#bytes.push(entry.bytes)
+    this.#heapAt.push(TAKEN)
+    this.#heap.push(0)
     this.#liveBytes += entry.bytes
-    this.#table[this.#tableAt(entry.id)] = slot + 1
+    this.#index.add(entry.id, slot)
     this.#push(slot)
   }
 
@@ -92,7 +92,7 @@ export class Schedule {
   move(id: number, position: number): boolean {
     const slot = this.#slotOf(id)
     if (slot === -1) return false
-    this.#positions[slot] = position
+    this.#positions.set(slot, position)
     return true
   }
 
@@ -101,8 +101,8 @@ export class Schedule {
     const taken: Scheduled[] = []
     let total = 0
     while (this.nextDue <= now && taken.length < count) {
-      const slot = this.#heap[0]!
-      total += this.#bytes[slot]!
+      const slot = this.#heap.get(0)
+      total += this.#bytes.get(slot)
       if (total > bytes && taken.length > 0) break
       this.#leaveHeap(slot)
       taken.push(this.#entry(slot))
@@ -113,14 +113,14 @@ export class Schedule {
   /** False when it is taken, or not there. */
   take(id: number): boolean {
     const slot = this.#slotOf(id)
-    if (slot === -1 || this.#heapAt[slot]! < 0) return false
+    if (slot === -1 || this.#heapAt.get(slot) < 0) return false
     this.#leaveHeap(slot)
     return true
   }
 
   giveBack(id: number): void {
     const slot = this.#slotOf(id)
-    assert(slot !== -1 && this.#heapAt[slot] === TAKEN, 'what is given back was taken')
+    assert(slot !== -1 && this.#heapAt.get(slot) === TAKEN, 'what is given back was taken')
     this.#push(slot)
   }
 
@@ -128,13 +128,10 @@ export class Schedule {
   remove(id: number): boolean {
     const slot = this.#slotOf(id)
     if (slot === -1) return false
-    if (this.#heapAt[slot]! >= 0) this.#leaveHeap(slot)
-    this.#forgetId(id)
-    this.#heapAt[slot] = this.#firstFree === LAST_FREE ? LAST_FREE : linkTo(this.#firstFree)
-    this.#firstFree = slot
-    this.#size -= 1
-    this.#liveBytes -= this.#bytes[slot]!
-    if (this.#capacity > FIRST_SLOTS && this.#size * 4 < this.#capacity) this.#resize(this.#capacity / 2)
+    if (this.#heapAt.get(slot) >= 0) this.#leaveHeap(slot)
+    this.#liveBytes -= this.#bytes.get(slot)
+    this.#index.remove(id)
+    this.#fillWithLast(slot)
     return true
   }
 
@@ -155,9 +152,9 @@ export class Schedule {
       if (found.length >= 2 * limit) cut()
     }
     // A heap is nearly in order, so that the first entries already bound the page and the rest is passed over.
-    for (let at = 0; at < this.#heapSize; at++) consider(this.#heap[at]!)
-    if (this.#heapSize < this.#size) {
-      for (let slot = 0; slot < this.#capacity; slot++) if (this.#heapAt[slot] === TAKEN) consider(slot)
+    for (let at = 0; at < this.#heapSize; at++) consider(this.#heap.get(at))
+    if (this.#heapSize < this.size) {
+      for (let slot = 0; slot < this.size; slot++) if (this.#heapAt.get(slot) === TAKEN) consider(slot)
     }
     cut()
     return found.map((slot) => this.#entry(slot))
@@ -166,29 +163,27 @@ export class Schedule {
   /** The lowest offset of the schedule log that is still needed; infinity when none is. */
   oldestPosition(): number {
     let oldest = Number.POSITIVE_INFINITY
-    for (let slot = 0; slot < this.#capacity; slot++) {
-      if (this.#heapAt[slot]! >= TAKEN && this.#positions[slot]! < oldest) oldest = this.#positions[slot]!
-    }
+    for (let slot = 0; slot < this.size; slot++) oldest = Math.min(oldest, this.#positions.get(slot))
     return oldest
   }
 
   #entry(slot: number): Scheduled {
     return {
-      id: this.#ids[slot]!,
-      dueAt: this.#dueAts[slot]!,
-      position: this.#positions[slot]!,
-      bytes: this.#bytes[slot]!,
+      id: this.#ids.get(slot),
+      dueAt: this.#dueAts.get(slot),
+      position: this.#positions.get(slot),
+      bytes: this.#bytes.get(slot),
     }
   }
 
   #isBefore(a: number, b: number): boolean {
-    const difference = this.#dueAts[a]! - this.#dueAts[b]!
-    return difference < 0 || (difference === 0 && this.#ids[a]! < this.#ids[b]!)
+    const difference = this.#dueAts.get(a) - this.#dueAts.get(b)
+    return difference < 0 || (difference === 0 && this.#ids.get(a) < this.#ids.get(b))
   }
 
   #isAfter(slot: number, mark: Mark): boolean {
-    const dueAt = this.#dueAts[slot]!
-    return dueAt > mark.dueAt || (dueAt === mark.dueAt && this.#ids[slot]! > mark.id)
+    const dueAt = this.#dueAts.get(slot)
+    return dueAt > mark.dueAt || (dueAt === mark.dueAt && this.#ids.get(slot) > mark.id)
   }
 
   #push(slot: number): void {
@@ -196,14 +191,14 @@ export class Schedule {
   }
 
   #leaveHeap(slot: number): void {
-    const at = this.#heapAt[slot]!
+    const at = this.#heapAt.get(slot)
     this.#heapSize -= 1
-    const last = this.#heap[this.#heapSize]!
+    const last = this.#heap.get(this.#heapSize)
     if (last !== slot) {
       this.#rise(last, at)
-      this.#sink(last, this.#heapAt[last]!)
+      this.#sink(last, this.#heapAt.get(last))
     }
-    this.#heapAt[slot] = TAKEN
+    this.#heapAt.set(slot, TAKEN)
   }
 
   /** Puts the slot at this place of the heap or above, where it belongs. */
@@ -211,14 +206,14 @@ export class Schedule {
     let at = from
     while (at > 0) {
       const parentAt = (at - 1) >> 1
-      const parent = this.#heap[parentAt]!
+      const parent = this.#heap.get(parentAt)
       if (!this.#isBefore(slot, parent)) break
-      this.#heap[at] = parent
-      this.#heapAt[parent] = at
+      this.#heap.set(at, parent)
+      this.#heapAt.set(parent, at)
       at = parentAt
     }
-    this.#heap[at] = slot
-    this.#heapAt[slot] = at
+    this.#heap.set(at, slot)
+    this.#heapAt.set(slot, at)
   }
 
   #sink(slot: number, from: number): void {
@@ -226,87 +221,32 @@ export class Schedule {
     for (;;) {
       let childAt = 2 * at + 1
       if (childAt >= this.#heapSize) break
-      if (childAt + 1 < this.#heapSize && this.#isBefore(this.#heap[childAt + 1]!, this.#heap[childAt]!)) childAt += 1
-      const child = this.#heap[childAt]!
+      if (childAt + 1 < this.#heapSize && this.#isBefore(this.#heap.get(childAt + 1), this.#heap.get(childAt)))
+        childAt += 1
+      const child = this.#heap.get(childAt)
       if (!this.#isBefore(child, slot)) break
-      this.#heap[at] = child
-      this.#heapAt[child] = at
+      this.#heap.set(at, child)
+      this.#heapAt.set(child, at)
       at = childAt
     }
-    this.#heap[at] = slot
-    this.#heapAt[slot] = at
+    this.#heap.set(at, slot)
+    this.#heapAt.set(slot, at)
   }
 
   #slotOf(id: number): number {
-    return this.#table.length === 0 ? -1 : this.#table[this.#tableAt(id)]! - 1
+    return this.#index.slotOf(id)
   }
 
-  /** Where the id stands in the table, or would. */
-  #tableAt(id: number): number {
-    const mask = this.#table.length - 1
-    for (let at = hashOf(id) & mask; ; at = (at + 1) & mask) {
-      const slot = this.#table[at]! - 1
-      if (slot === -1 || this.#ids[slot] === id) return at
+  /** There are no gaps: what stands in the last slot comes to this one, whose entry is gone. */
+  #fillWithLast(slot: number): void {
+    const last = this.size - 1
+    if (slot !== last) {
+      this.#index.move(this.#ids.get(last), slot)
+      for (const column of this.#columns) column.set(slot, column.get(last))
+      const at = this.#heapAt.get(slot)
+      if (at !== TAKEN) this.#heap.set(at, slot)
     }
+    for (const column of this.#columns) column.pop()
+    this.#heap.pop()
   }
-
-  /** Closes the gap that an id leaves, so that no search ends too early. */
-  #forgetId(id: number): void {
-    const mask = this.#table.length - 1
-    let gap = this.#tableAt(id)
-    this.#table[gap] = 0
-    for (let at = (gap + 1) & mask; this.#table[at] !== 0; at = (at + 1) & mask) {
-      const home = hashOf(this.#ids[this.#table[at]! - 1]!) & mask
-      if (((at - home) & mask) < ((at - gap) & mask)) continue
-      this.#table[gap] = this.#table[at]!
-      this.#table[at] = 0
-      gap = at
-    }
-  }
-
-  /** Moves the entries into arrays of another length, without gaps. */
-  #resize(capacity: number): void {
-    const old = { ids: this.#ids, dueAts: this.#dueAts, positions: this.#positions, bytes: this.#bytes }
-    const oldHeapAt = this.#heapAt
-    this.#ids = new Float64Array(capacity)
-    this.#dueAts = new Float64Array(capacity)
-    this.#positions = new Float64Array(capacity)
-    this.#bytes = new Uint32Array(capacity)
-    this.#heapAt = new Int32Array(capacity)
-    const heap = new Int32Array(capacity)
-    this.#table = new Int32Array(capacity * 2)
-    let next = 0
-    for (let slot = 0; slot < this.#capacity; slot++) {
-      const heapAt = oldHeapAt[slot]!
-      if (heapAt < TAKEN) continue
-      this.#ids[next] = old.ids[slot]!
-      this.#dueAts[next] = old.dueAts[slot]!
-      this.#positions[next] = old.positions[slot]!
-      this.#bytes[next] = old.bytes[slot]!
-      this.#heapAt[next] = heapAt
-      if (heapAt >= 0) heap[heapAt] = next
-      this.#table[this.#tableAt(old.ids[slot]!)] = next + 1
-      next += 1
-    }
-    this.#heap = heap
-    this.#capacity = capacity
-    this.#firstFree = next < capacity ? next : LAST_FREE
-    for (let slot = next; slot < capacity; slot++) {
-      this.#heapAt[slot] = slot + 1 < capacity ? linkTo(slot + 1) : LAST_FREE
-    }
-  }
-}
-
-/** Ids are offsets, dense and ascending: spread over the table all the same, whatever stays of them. */
-function hashOf(id: number): number {
-  const low = Math.imul(id >>> 0, 0x9e3779b1) ^ Math.imul(Math.floor(id / 0x1_0000_0000), 0x85ebca6b)
-  return (low ^ (low >>> 15)) >>> 0
-}
-
-function linkTo(slot: number): number {
-  return LAST_FREE - 1 - slot
-}
-
-function nextFree(link: number): number {
-  return link === LAST_FREE ? LAST_FREE : LAST_FREE - 1 - link
 }

@@ -40,4 +40,29 @@ describe('the keys of scheduled messages', () => {
     keys.admit(1)
     expect(() => keys.admit(2)).toThrow('most there can be')
   })
+
+  it('look at a part of them at a time, however many there are', () => {
+    let asked = 0
+    let isOver = false
+    const count = 200_000
+    const keys = new ScheduleKeys(count, new SimRandom(1), () => {
+      asked += 1
+      return !isOver
+    })
+    let most = 0
+    const counted = (act: () => void): void => {
+      asked = 0
+      act()
+      most = Math.max(most, asked)
+    }
+    for (let id = 1; id <= count; id++)
+      counted(() => keys.remember(Buffer.from(`k${id}`), { id, deliverAt: id, scheduledAt: id }))
+    expect(most).toBeGreaterThan(500)
+    expect(most).toBeLessThan(5000)
+    counted(() => expect(() => keys.admit(1)).toThrow('most there can be'))
+    expect(most).toBeLessThan(100_000)
+    isOver = true
+    counted(() => keys.admit(1))
+    expect(most).toBeLessThan(100_000)
+  })
 })

@@ -91,6 +91,27 @@ describe('a schedule', () => {
     )
   })
 
+  it('keeps its order with many, while they come and go', () => {
+    const schedule = new Schedule()
+    const count = 50_000
+    for (let id = 0; id < count; id++) schedule.add({ id, dueAt: (id * 7919) % 10_007, position: id, bytes: 1 })
+    for (let id = 0; id < count; id += 3) expect(schedule.remove(id)).toBe(true)
+    for (let id = count; id < count + 9; id++) schedule.add({ id, dueAt: id, position: id, bytes: 1 })
+    let last = { dueAt: -1, id: -1 }
+    let seen = 0
+    for (let due = schedule.takeDue(1e9, 100, 1e9); due.length > 0; due = schedule.takeDue(1e9, 100, 1e9)) {
+      for (const { id, dueAt, position } of due) {
+        if (position !== id || dueAt < last.dueAt || (dueAt === last.dueAt && id < last.id))
+          expect.fail(`${id} comes after ${last.id}`)
+        last = { dueAt, id }
+        seen += 1
+        schedule.remove(id)
+      }
+    }
+    expect(seen).toBe(count - Math.ceil(count / 3) + 9)
+    expect(schedule.size).toBe(0)
+  })
+
   it('takes a message that is larger than a slice by itself', () => {
     const schedule = new Schedule()
     for (let id = 1; id <= 3; id++) schedule.add({ id, dueAt: id, position: id, bytes: 100 })
