@@ -3,7 +3,7 @@
  * text only, never with the way it fails to match. It is RE2's syntax: no look-around and no references
  * back; `\uXXXX` of JavaScript is taken too. What a match takes is charged to the meter.
  */
-import { RE2JS } from '@bufbuild/re2'
+import { compileRe2, type RE2JS } from '../base/re2.ts'
 import type { SchemaMeter } from './schema-meter.ts'
 
 /** Characters of a pattern, and how often it may repeat its parts by counting (`{1,20}`), nested ones multiplied. */
@@ -27,7 +27,7 @@ export class SchemaPattern {
     for (const [, most, least] of source.matchAll(COUNTS)) repeats *= Math.max(1, Number(most ?? least))
     if (source.length > PATTERN_CHARS_MAX) throw new Error(`it is longer than ${PATTERN_CHARS_MAX} characters`)
     if (repeats > PATTERN_REPEATS_MAX) throw new Error(`its counts, multiplied, are more than ${PATTERN_REPEATS_MAX}`)
-    this.#regex = RE2JS.compile(
+    this.#regex = compileRe2(
       source.replaceAll(CODE_POINTS, (whole, braced?: string, four?: string) => {
         const code = braced ?? four
         return code === undefined ? whole : `\\x{${code}}`

@@ -9,10 +9,12 @@
  */
 import { isUtf8 } from 'node:buffer'
 import { type JsonSchema, LIMITS, TidingsError, valueKind } from '@tidings/sdk/protocol'
-import { _, Ajv, type ErrorObject, type KeywordCxt, type Options, type ValidateFunction } from 'ajv'
-import { Ajv2020 } from 'ajv/dist/2020.js'
-import { fullFormats } from 'ajv-formats/dist/formats.js'
+import type * as Of07 from 'ajv'
+import type { Ajv, ErrorObject, KeywordCxt, Options, ValidateFunction } from 'ajv'
+import type * as Of2020 from 'ajv/dist/2020.js'
+import type * as Formats from 'ajv-formats/dist/formats.js'
 import { shown } from '../base/field.ts'
+import { onDemand } from '../base/on-demand.ts'
 import type { Logger } from '../base/telemetry.ts'
 import { canonical } from './canonical-json.ts'
 import type { PublishInput } from './publish-input.ts'
@@ -31,7 +33,9 @@ const UNEVALUATED = /"unevaluated(?:Items|Properties)":/
 /** Formats are regular expressions of the ordinary kind: their time can grow with the square of the text. */
 const FORMAT_CHARS_MAX = 2048
 
-const FORMATS: ReadonlySet<string> = new Set(Object.keys(fullFormats))
+const ajvOf07 = onDemand<typeof Of07>('ajv')
+const ajvOf2020 = onDemand<typeof Of2020>('ajv/dist/2020.js')
+const formats = onDemand<typeof Formats>('ajv-formats/dist/formats.js')
 
 /** The schema, or `invalid_argument` that says what is wrong with it and where. */
 export function compileSchema(schema: JsonSchema): TopicSchema {
@@ -61,8 +65,10 @@ class CompiledSchema implements TopicSchema {
   readonly #validate: ValidateFunction
 
   constructor(source: JsonSchema) {
-    const { draft, schema } = readSchema(source, { mark: { [STEP]: true }, formats: FORMATS })
-    const ajv = draft === '07' ? new Ajv(this.#options()) : new Ajv2020(this.#options())
+    const known = new Set(Object.keys(formats().fullFormats))
+    const { draft, schema } = readSchema(source, { mark: { [STEP]: true }, formats: known })
+    const options = this.#options()
+    const ajv = draft === '07' ? new (ajvOf07().Ajv)(options) : new (ajvOf2020().Ajv2020)(options)
     // Keeping account of what was evaluated costs time, and goes wrong where choices lie in choices.
     ajv.opts.unevaluated = UNEVALUATED.test(JSON.stringify(schema))
     this.#keywords(ajv)
@@ -135,8 +141,9 @@ class CompiledSchema implements TopicSchema {
     }
   }
 
-  #keywords(ajv: Ajv | Ajv2020): void {
+  #keywords(ajv: Ajv | Of2020.Ajv2020): void {
     const meter = this.#meter
+    const { _ } = ajvOf07()
     ajv.addKeyword({
       keyword: STEP,
       // Before the first keyword that looks further: what fails ends the rest.
@@ -164,7 +171,7 @@ class CompiledSchema implements TopicSchema {
         return (value: unknown) => known.has(canonical(value, meter))
       },
     })
-    for (const [name, format] of Object.entries(fullFormats)) {
+    for (const [name, format] of Object.entries(formats().fullFormats)) {
       if (format === true || typeof format === 'string' || format instanceof Function || 'type' in format) {
         ajv.addFormat(name, format instanceof Function ? metered(format as (text: string) => boolean, meter) : format)
         continue

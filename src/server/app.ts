@@ -26,7 +26,6 @@ import { scheduleRoutes } from './schedule-routes.ts'
 import { segmentRoutes } from './segment-routes.ts'
 import { subscriptionRoutes } from './subscription-routes.ts'
 import { topicRoutes } from './topic-routes.ts'
-import { WebSocketEdge } from './websocket.ts'
 
 export interface ServerOptions {
   host: string
@@ -64,7 +63,6 @@ export class Server {
   readonly #parts: ServerParts
   readonly #app: FastifyInstance
   readonly #admission: Admission
-  readonly #webSockets: WebSocketEdge
   readonly #events: EventStreams
   readonly routes = new RouteTable()
   readonly #sockets: Set<Duplex & { bytesRead: number }> = new Set()
@@ -85,7 +83,6 @@ export class Server {
       joined: () => metrics.consumerJoined(),
       left: () => metrics.consumerLeft(),
     })
-    this.#webSockets = new WebSocketEdge(this.#admission, logger)
     this.#events = new EventStreams({
       host,
       clock,
@@ -126,6 +123,10 @@ export class Server {
   /** Opens the port. A port in use rejects with the system's error (EADDRINUSE). */
   async listen(): Promise<{ host: string; port: number; url: string }> {
     const { host, port } = this.#parts.options
+    // A broker inside a program has no port, and no use for the library.
+    const { WebSocketEdge } = await import('./websocket.ts')
+    const webSockets = new WebSocketEdge(this.#admission, this.#parts.logger)
+    this.#app.server.on('upgrade', (request, socket: Duplex, head) => webSockets.upgrade(request, socket, head))
     await this.#app.listen({ host, port })
     const address = this.#app.addresses().find((one) => typeof one === 'object')
     if (!address) throw new InvariantError('a listening TCP server has an address')
@@ -181,7 +182,6 @@ export class Server {
       this.#sockets.add(socket)
       socket.once('close', () => this.#sockets.delete(socket))
     })
-    app.server.on('upgrade', (request, socket: Duplex, head: Buffer) => this.#webSockets.upgrade(request, socket, head))
     app.server.on('connection', (socket: Duplex) => {
       metrics.connected()
       socket.once('close', () => metrics.disconnected())
@@ -225,6 +225,10 @@ const upgradeOptions: object = {
   shouldUpgradeCallback: (request: IncomingMessage) => request.headers.upgrade?.toLowerCase() === 'websocket',
 }
 
+function noSchemas(): never {
+  throw new InvariantError('no route has a schema of the framework')
+}
+
 function createFastify(options: ServerOptions): FastifyInstance {
   return fastify({
     logger: false,
@@ -235,6 +239,8 @@ function createFastify(options: ServerOptions): FastifyInstance {
     return503OnClosing: false,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: PATH_PART_CHARS_MAX },
+    // Routes check for themselves; what the framework has for schemas takes as long to load as all the rest of it.
+    schemaController: { compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas } },
     http: {
       ...upgradeOptions,
       maxHeaderSize: HEADER_BYTES_MAX,

@@ -3,9 +3,7 @@
 import { formatTimestamp } from '@tidings/sdk/protocol'
 import type { FastifyInstance } from 'fastify'
 import type { Host } from '../cluster/host.ts'
-import { docsPage } from './docs-page.ts'
 import type { ServerMetrics } from './metrics.ts'
-import { openApiDocument } from './openapi.ts'
 
 export interface OpsParts {
   host: Host
@@ -28,19 +26,24 @@ export function opsRoutes(app: FastifyInstance, parts: OpsParts): void {
 
   app.get('/v1/cluster', async () => clusterJson(host))
 
-  const document = JSON.stringify(openApiDocument(parts.version))
-  app.get('/openapi.json', async (_request, reply) => reply.type('application/json; charset=utf-8').send(document))
+  // Loaded and made when somebody asks.
+  let document: string | undefined
+  app.get('/openapi.json', async (_request, reply) => {
+    const { openApiDocument } = await import('./openapi.ts')
+    document ??= JSON.stringify(openApiDocument(parts.version))
+    return reply.type('application/json; charset=utf-8').send(document)
+  })
 
-  const page = docsPage()
-  app.get('/docs', async (_request, reply) =>
-    reply
+  app.get('/docs', async (_request, reply) => {
+    const { docsPage } = await import('./docs-page.ts')
+    return reply
       .type('text/html; charset=utf-8')
       .header(
         'content-security-policy',
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'",
       )
-      .send(page),
-  )
+      .send(docsPage())
+  })
 }
 
 function clusterJson(host: Host): object {

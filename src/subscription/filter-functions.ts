@@ -4,8 +4,9 @@
  * JSON needs them (a null is a value that is there), or where they are called for every message
  * (comparing). The names with an `@` are those that filter-syntax.ts puts into an expression.
  */
-import { type CelEnv, celError, celList, isCelList, isCelMap } from '@bufbuild/cel'
-import { RE2JS } from '@bufbuild/re2'
+
+import { compileRe2, type RE2JS } from '../base/re2.ts'
+import { type CelEnv, celError, celList, isCelList, isCelMap } from './cel.ts'
 import type { Meter } from './filter-meter.ts'
 
 /** What an expression may mention, by name; null is a value, an Error says why there is none. */
@@ -135,7 +136,7 @@ export function compilePattern(source: string): Pattern | string {
   if (source.length > PATTERN_CHARS_MAX) return `it is longer than ${PATTERN_CHARS_MAX} characters`
   if (repeats > PATTERN_REPEATS_MAX) return `its counts, multiplied, are more than ${PATTERN_REPEATS_MAX}`
   try {
-    return { regex: RE2JS.compile(source), stepsPerChar: 1 + (source.length * repeats) / 8 }
+    return { regex: compileRe2(source), stepsPerChar: 1 + (source.length * repeats) / 8 }
   } catch (error) {
     return error instanceof Error ? error.message : String(error)
   }

@@ -4,8 +4,9 @@
  * filter-functions.ts) and has a JSON null counted as present. A decision; `filter_invalid` says what is
  * wrong and where.
  */
-import { type CelEnv, type CelFunc, type CelType, parse } from '@bufbuild/cel'
+
 import { TidingsError } from '@tidings/sdk/protocol'
+import { type CelEnv, type CelFunc, type CelType, parse } from './cel.ts'
 import { compilePattern, type Pattern } from './filter-functions.ts'
 
 export type Expr = ReturnType<typeof parse>['expr']

@@ -3,7 +3,7 @@
  * is converted when it is asked for, and once, so that a large value costs by what is looked at. Used
  * for one evaluation of a filter; takes over the value.
  */
-import { type CelInput, type CelMap, celList, celMap, isCelList, isCelMap } from '@bufbuild/cel'
+import { type CelInput, type CelMap, celList, celMap, isCelList, isCelMap } from './cel.ts'
 import type { Meter } from './filter-meter.ts'
 
 /** To make a map takes several steps, before anybody looks into it. */

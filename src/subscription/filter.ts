@@ -8,7 +8,6 @@
  * type claims; one that is none, or larger than the bounds below, is not there for the expression.
  */
 import { isUtf8 } from 'node:buffer'
-import { type CelEnv, type CelInput, celEnv, celError, celMap, parse, plan } from '@bufbuild/cel'
 import {
   recordEnd,
   recordHeaders,
@@ -18,6 +17,7 @@ import {
   valueKind,
 } from '@tidings/sdk/protocol'
 import type { RecordBatch } from '../log/record-batch.ts'
+import { type CelEnv, type CelInput, celEnv, celError, celMap, parse, plan } from './cel.ts'
 import { MeteredFunctions } from './filter-functions.ts'
 import { Meter, OutOfSteps } from './filter-meter.ts'
 import { checkFilter } from './filter-syntax.ts'
@@ -43,8 +43,21 @@ export interface Filter {
   readonly steps: number
 }
 
-const library = celEnv()
-const timestampOf = plan(library, parse('timestamp(ms)')) as (names: { ms: bigint }) => CelInput
+interface Library {
+  env: CelEnv
+  timestampOf: (names: { ms: bigint }) => CelInput
+}
+
+let loaded: Library | undefined
+
+/** Made for the first filter. */
+function library(): Library {
+  if (!loaded) {
+    const env = celEnv()
+    loaded = { env, timestampOf: plan(env, parse('timestamp(ms)')) as Library['timestampOf'] }
+  }
+  return loaded
+}
 
 /** The filter, or `filter_invalid` that says what is wrong with it and where. */
 export function compileFilter(source: string): Filter {
@@ -67,7 +80,8 @@ class CelFilter implements Filter {
 
   constructor(source: string) {
     this.source = source
-    const { expr, mentions, patterns } = checkFilter(source, library.funcs)
+    const { env: base } = library()
+    const { expr, mentions, patterns } = checkFilter(source, base.funcs)
     this.#mentionsHead = ['headers', 'contentType', 'value'].some((name) => mentions.has(name))
     const variables = {
       key: () => this.#key(),
@@ -77,9 +91,9 @@ class CelFilter implements Filter {
       timestamp: () => this.#timestamp(),
       value: () => (this.#decoded ??= { value: this.#decode() }).value,
     }
-    const funcs = new MeteredFunctions(library.funcs, this.#meter, variables, patterns)
+    const funcs = new MeteredFunctions(base.funcs, this.#meter, variables, patterns)
     // The library's environment with our functions before its own.
-    const env = Object.create(library, { funcs: { value: funcs } }) as CelEnv
+    const env = Object.create(base, { funcs: { value: funcs } }) as CelEnv
     this.#run = plan(env, expr)
   }
 
@@ -109,7 +123,7 @@ class CelFilter implements Filter {
   /** Records of one batch share it. */
   #timestamp(): unknown {
     const ms = this.#batch!.timestamp
-    if (this.#time?.ms !== ms) this.#time = { ms, value: timestampOf({ ms: BigInt(ms) }) }
+    if (this.#time?.ms !== ms) this.#time = { ms, value: library().timestampOf({ ms: BigInt(ms) }) }
     return this.#time.value
   }
 

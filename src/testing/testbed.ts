@@ -124,12 +124,14 @@ export class Testbed {
   async request(method: TestMethod, path: string, body?: unknown): Promise<TestAnswer> {
     const isRaw = body === undefined || typeof body === 'string' || body instanceof Uint8Array
     const payload = isRaw ? body : JSON.stringify(body)
+    this.#activity.note()
     const answer = await this.#present.server.inject({
       method,
       url: path,
       headers: isRaw ? {} : { 'content-type': 'application/json' },
       ...(payload === undefined ? {} : { payload: typeof payload === 'string' ? payload : Buffer.from(payload) }),
     })
+    this.#activity.note()
     const headers: Record<string, string> = {}
     for (const [name, value] of Object.entries(answer.headers)) headers[name] = String(value)
     const isJson = /[/+]json/.test(headers['content-type'] ?? '') && answer.payload !== ''
@@ -155,6 +157,7 @@ export class Testbed {
     const until = this.time.monotonic() + CLOSE_MS
     await this.time.settle()
     while (!isOver && (await this.time.step(until)));
+    if (!isOver) await this.time.settle()
     await task
   }
 

@@ -70,11 +70,10 @@ export class VirtualTime implements TestClock {
 
   /** Moves on to the next thing that is due, at most so far; false when there was none, and it is as late as that. */
   async step(untilMs: number): Promise<boolean> {
-    await this.#activity.quiet()
     const due = this.#clock.nextDue()
     if (due === undefined || due > untilMs) return false
     this.#clock.runNext()
-    await this.#activity.quiet()
+    await this.#activity.lull()
     return true
   }
 
@@ -83,9 +82,10 @@ export class VirtualTime implements TestClock {
     const until = this.#clock.monotonic() + ms
     for (let due = this.#clock.nextDue(); due !== undefined && due <= until; due = this.#clock.nextDue()) {
       this.#clock.runNext()
-      await this.#activity.quiet()
+      await this.#activity.lull()
     }
     this.#clock.advanceTo(until)
+    await this.#activity.quiet()
   }
 }
 

@@ -4,7 +4,7 @@
  * process ends with its example.
  */
 import { spawn } from 'node:child_process'
-import { mkdtemp, rm, symlink } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { ROOT } from './broker-process.ts'
@@ -61,7 +61,7 @@ function shellScript({ steps }: Example): string {
   return `set -euo pipefail\n${CURL}\n${parts.join(`\nprintf '${SEPARATOR}'\n`)}`
 }
 
-/** In a directory of its own, which has the checkout's packages; with a curl at hand. */
+/** In a directory of its own, which has the checkout's packages and the checkout as one; with a curl at hand. */
 async function run(
   command: string,
   args: readonly string[],
@@ -69,8 +69,11 @@ async function run(
 ): Promise<{ output: string; complaints: string; code: number | null }> {
   const curl = await ensureProgram('curl')
   const env = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:${dirname(curl)}` }
-  const cwd = await mkdtemp(join(tmpdir(), 'tidings-docs-'))
-  await symlink(join(ROOT, 'node_modules'), join(cwd, 'node_modules'))
+  const directory = await mkdtemp(join(tmpdir(), 'tidings-docs-'))
+  await symlink(join(ROOT, 'node_modules'), join(directory, 'node_modules'))
+  const cwd = join(directory, 'project')
+  await mkdir(join(cwd, 'node_modules'), { recursive: true })
+  await symlink(ROOT, join(cwd, 'node_modules', 'tidings'))
   const child = spawn(command, args, { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
   const end = (): void => {
     if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
@@ -88,6 +91,6 @@ async function run(
     child.once('error', reject).once('close', (status) => resolve(status))
   })
   clearTimeout(timer)
-  await rm(cwd, { recursive: true, force: true })
+  await rm(directory, { recursive: true, force: true })
   return { output: text.stdout, complaints: text.stderr, code }
 }
