@@ -102,6 +102,12 @@ export class Pull implements Receiver {
     this.deliveries.push(delivery)
     this.#count += delivery.to - delivery.from
   }
+
+  /** The topic is gone, and others may get its name and these ids: nothing of it may be answered any more. */
+  forget(topic: string): void {
+    this.deliveries = this.deliveries.filter((delivery) => delivery.topic !== topic)
+    this.#count = this.deliveries.reduce((sum, { from, to }) => sum + to - from, 0)
+  }
 }
 
 function fits(stagedBytes: number, bytesEach: number): number {

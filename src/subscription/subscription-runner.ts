@@ -119,6 +119,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
       for (const holder of [...this.#consumers, ...this.#pulls.waiting, this.#pulls.holder]) lane.ledger.detach(holder)
       lane.close('deleted')
     }
+    for (const pull of this.#pulls.waiting) pull.forget(topic)
     this.settled()
   }
 

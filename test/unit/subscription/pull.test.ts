@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest'
+import { nullLogger } from '../../../src/base/telemetry.ts'
+import { CursorStore } from '../../../src/subscription/cursor-store.ts'
 import type { Delivery } from '../../../src/subscription/subscription.ts'
+import { SimClock } from '../../../src/testing/sim-clock.ts'
 import { FakeConsumer, messages, messagesOf } from '../../support/fake-consumer.ts'
+import { MemoryPartition } from '../../support/memory-partition.ts'
 import { ids, SubscriptionRig } from '../../support/subscription-rig.ts'
 
 /** Starts a pull and tells later how it ended. */
@@ -16,6 +20,26 @@ function pulling(rig: SubscriptionRig, max: number, waitMs: number, signal?: Abo
   )
   return told
 }
+
+describe('a pull that waits while a topic of its pattern is deleted', () => {
+  it('is answered without what it was to get of that topic', async () => {
+    const clock = new SimClock()
+    const orders = new MemoryPartition(clock)
+    const rig = await SubscriptionRig.over(clock, [orders], {}, undefined, 's', '*')
+    const returns = new MemoryPartition(clock)
+    const cursors = await CursorStore.open(returns, clock, nullLogger)
+    rig.subscription.addPartition({ topic: 'returns', partition: returns, cursors })
+    orders.cursorQueue.isAutomatic = false
+    const answer = rig.subscription.pull(10, 1000)
+    returns.publish(2)
+    orders.publish(1)
+    await rig.rest()
+    rig.subscription.removeTopic('returns')
+    orders.cursorQueue.write()
+    await rig.rest()
+    expect((await answer).map(({ topic, from, to }) => [topic, from, to])).toEqual([['orders', 0, 1]])
+  })
+})
 
 describe('a pull', () => {
   it('gets what is there, up to its maximum, from all partitions', async () => {
