@@ -36,8 +36,10 @@ async function run(argv: readonly string[]): Promise<void> {
     import('./cli/terminal.ts'),
     import('./base/clock.ts'),
   ])
-  const ports = { terminal: new NodeTerminal(), clock: systemClock, random: systemRandom, env: process.env }
+  const terminal = new NodeTerminal()
+  const ports = { terminal, clock: systemClock, random: systemRandom, env: process.env }
   process.exitCode = await runCommand(argv, ports)
+  terminal.close()
 }
 
 const argv = process.argv.slice(2)

@@ -60,6 +60,11 @@ export function durationText(ms: number): string {
   return `${trimmed(ms / 86_400_000)} d`
 }
 
+/** Events a second; small ones with a digit, so that a slow topic does not look dead. */
+export function rateText(perSecond: number): string {
+  return perSecond > 0 && perSecond < 10 ? perSecond.toFixed(1) : countText(perSecond)
+}
+
 function trimmed(value: number): string {
   return String(Number(value.toFixed(1)))
 }

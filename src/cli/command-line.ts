@@ -51,7 +51,7 @@ function commandOf(commands: readonly Command[], words: readonly string[]): Comm
   if (found) return found
   const inGroup = commands.filter(({ path }) => path.startsWith(`${first} `)).map(({ path }) => path.split(' ')[1]!)
   if (inGroup.length === 0) {
-    const names = new Set(commands.map(({ path }) => path.split(' ')[0]!))
+    const names = new Set(['serve', ...commands.map(({ path }) => path.split(' ')[0]!)])
     throw new UsageError(`unknown command ${JSON.stringify(first)}${meant(first ?? '', [...names])}`)
   }
   if (second === undefined || second === '--help' || second === '-h') return null
@@ -163,9 +163,7 @@ function shapeOf({ kind, choices, min = 0, max, isNullable }: Flag): string {
 /** The name that was meant, where one is near. */
 function meant(word: string, names: readonly string[]): string {
   const near = names.map((name) => ({ name, far: distance(word, name) })).sort((a, b) => a.far - b.far)[0]
-  return near && near.far <= Math.max(1, Math.floor(word.length / 3))
-    ? `; did you mean ${JSON.stringify(near.name)}?`
-    : ''
+  return near && near.far <= Math.floor(word.length / 2) ? `; did you mean ${JSON.stringify(near.name)}?` : ''
 }
 
 /** Letters to insert, remove or change to come from one word to the other. */

@@ -44,6 +44,8 @@ const flag = (kind: Flag['kind'], name: string, shown: string, help: string, mor
 export const toggle = (name: string, help: string, more?: Partial<Flag>): Flag => flag('switch', name, '', help, more)
 export const text = (name: string, shown: string, help: string, more?: Partial<Flag>): Flag =>
   flag('text', name, shown, help, more)
+export const list = (name: string, shown: string, help: string, more?: Partial<Flag>): Flag =>
+  flag('list', name, shown, `${help} (may be given several times)`, more)
 export const integer = (name: string, help: string, more?: Partial<Flag>): Flag =>
   flag('integer', name, 'N', help, more)
 export const duration = (name: string, help: string, more?: Partial<Flag>): Flag =>

@@ -3,13 +3,13 @@
  * but `serve` comes through here.
  */
 import type { Clock, Random } from '../base/clock.ts'
-import { BrokerApi, type Place } from './broker-api.ts'
-import type { Call } from './call.ts'
-import { EXIT, UsageError } from './command.ts'
+import { BrokerApi } from './broker-api.ts'
+import { EXIT } from './command.ts'
 import { readCommandLine } from './command-line.ts'
 import { COMMANDS } from './commands.ts'
 import { failureOf, failureText } from './failure.ts'
 import { commandHelp, groupHelp, overview } from './help.ts'
+import { placeOf } from './place.ts'
 import type { Terminal } from './terminal.ts'
 
 export interface Ports {
@@ -18,8 +18,6 @@ export interface Ports {
   random: Random
   env: Readonly<Record<string, string | undefined>>
 }
-
-const DEFAULT_URL = 'http://127.0.0.1:7070'
 
 export async function runCommand(argv: readonly string[], ports: Ports): Promise<number> {
   const { terminal, clock, env } = ports
@@ -48,16 +46,4 @@ export async function runCommand(argv: readonly string[], ports: Ports): Promise
     terminal.note(failureText(failure, isJson))
     return failure.exitCode
   }
-}
-
-/** Where the broker is. Throws a UsageError for what is no URL. */
-export function placeOf(call: Call): Place {
-  const urls = (call.text('url') ?? DEFAULT_URL).split(',').map((url) => checkedUrl(url.trim()))
-  return { urls, token: call.text('token') }
-}
-
-function checkedUrl(text: string): string {
-  const url = URL.canParse(text) ? new URL(text) : null
-  if (url && (url.protocol === 'http:' || url.protocol === 'https:')) return text.replace(/\/+$/, '')
-  throw new UsageError(`--url: ${JSON.stringify(text)} is not a URL such as ${DEFAULT_URL}`)
 }

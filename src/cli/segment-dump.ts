@@ -62,9 +62,10 @@ export async function segmentDump({ call, terminal }: Context): Promise<number> 
     const wanted = { from: call.number('from') ?? 0, limit: call.number('limit') ?? DEFAULT_LIMIT }
     const found: { batch: BatchFacts; records: Shown[] }[] = []
     let shown = 0
+    const valuesOf = call.isOn('values') ? (call.isOn('json') ? valueJson : valueText) : null
     const onBatch = (batch: RecordBatch, position: number): void => {
       if (shown >= wanted.limit || batch.nextOffset <= wanted.from) return
-      const records = recordsOf(batch, wanted.from, wanted.limit - shown, call.isOn('values'))
+      const records = recordsOf(batch, wanted.from, wanted.limit - shown, valuesOf)
       shown += records.length
       found.push({ batch: factsOf(batch, position), records })
     }
@@ -100,17 +101,17 @@ function factsOf(batch: RecordBatch, position: number): BatchFacts {
   return { position, baseOffset, nextOffset, count, bytes, timestamp: time, durablePosition, epoch: leaderEpoch }
 }
 
-function recordsOf(batch: RecordBatch, from: number, limit: number, withValues: boolean): Shown[] {
+function recordsOf(batch: RecordBatch, from: number, limit: number, valuesOf: ValuesOf | null): Shown[] {
   const records: Shown[] = []
   for (const offset of batch.offsets()) {
     if (offset < from) continue
     if (records.length >= limit) break
-    records.push(recordOf(batch, offset, withValues))
+    records.push(recordOf(batch, offset, valuesOf))
   }
   return records
 }
 
-function recordOf(batch: RecordBatch, offset: number, withValue: boolean): Shown {
+function recordOf(batch: RecordBatch, offset: number, valueOf: ValuesOf | null): Shown {
   const { bytes } = batch
   const at = batch.positionOf(offset)
   const { contentType, headers } = recordHeaders(bytes, at)
@@ -127,16 +128,28 @@ function recordOf(batch: RecordBatch, offset: number, withValue: boolean): Shown
     headers: Object.fromEntries(headers),
     ...(expiresAt === null ? {} : { expiresAt: formatTimestamp(expiresAt) }),
     valueBytes: value.length,
-    ...(withValue ? valueOf(value, contentType) : {}),
+    ...valueOf?.(value, contentType),
   }
 }
 
-function valueOf(value: Buffer, contentType: string): { value?: unknown; base64?: string } {
-  const kind = valueKind(contentType)
-  if (kind === 'binary') return { base64: value.toString('base64') }
+type ValuesOf = (value: Buffer, contentType: string) => { value?: unknown; base64?: string }
+
+/** Exactly what is stored, where it is text. */
+function valueText(value: Buffer, contentType: string): { value?: string; base64?: string } {
   try {
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value)
-    return { value: kind === 'json' ? JSON.parse(text) : text }
+    if (valueKind(contentType) !== 'binary')
+      return { value: new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value) }
+  } catch {
+    // It is not the text that it claims to be: shown as bytes.
+  }
+  return { base64: value.toString('base64') }
+}
+
+function valueJson(value: Buffer, contentType: string): { value?: unknown; base64?: string } {
+  const shown = valueText(value, contentType)
+  if (shown.value === undefined || valueKind(contentType) === 'text') return shown
+  try {
+    return { value: JSON.parse(shown.value) as unknown }
   } catch {
     return { base64: value.toString('base64') }
   }
@@ -183,6 +196,6 @@ const jsonText = {
 function recordLine({ offset, key, contentType, headers, valueBytes, value, base64 }: Shown): string {
   const parts = [`  ${offset}`, key === null ? '-' : printable(key), contentType, `${valueBytes} B`]
   const named = Object.entries(headers).map(([name, text]) => printable(`${name}=${text}`))
-  const shown = base64 ?? (value === undefined ? undefined : JSON.stringify(value))
+  const shown = base64 ?? (value as string | undefined)
   return `${[...parts, ...named, ...(shown === undefined ? [] : [printable(shown)])].join('  ')}\n`
 }

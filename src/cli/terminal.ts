@@ -3,11 +3,13 @@
  * slow reader slows the command; a reader that is gone (`| head`) is an orderly end, never a stack trace.
  */
 import { createInterface } from 'node:readline/promises'
+import { MessageChannel } from 'node:worker_threads'
 
 export interface Terminal {
   /** Of standard output: a person looks at it. */
   readonly isInteractive: boolean
   readonly width: number | undefined
+  readonly height: number | undefined
   /** Resolves with whether it was taken: false when nobody reads any more. */
   print(text: string): Promise<boolean>
   /** On standard error: for the person, not for the next program. */
@@ -18,17 +20,23 @@ export interface Terminal {
   readonly input: AsyncIterable<Uint8Array> | null
   /** What a person answers; null where there is nobody to ask. */
   ask(question: string): Promise<string | null>
+  /** The command is over: the process can end. */
+  close(): void
   /** Ctrl-C or SIGTERM, or nobody reads any more. From the first call on, signals no longer end the process by themselves. */
   ended(): AbortSignal
 }
 
 export class NodeTerminal implements Terminal {
   readonly #ending = new AbortController()
+  /** Timers of the clock keep no process alive; this does, until the command is over. */
+  readonly #alive = new MessageChannel()
   #isWatching = false
   #isGone = false
   #hasStatus = false
+  #hasRead = false
 
   constructor() {
+    this.#alive.port1.on('message', () => undefined)
     process.stdout.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code !== 'EPIPE') throw error
       this.#isGone = true
@@ -45,6 +53,10 @@ export class NodeTerminal implements Terminal {
 
   get width(): number | undefined {
     return process.stdout.isTTY ? process.stdout.columns : undefined
+  }
+
+  get height(): number | undefined {
+    return process.stdout.isTTY ? process.stdout.rows : undefined
   }
 
   print(text: string): Promise<boolean> {
@@ -65,6 +77,7 @@ export class NodeTerminal implements Terminal {
   }
 
   get input(): AsyncIterable<Uint8Array> | null {
+    this.#hasRead = true
     return process.stdin.isTTY ? null : (process.stdin as AsyncIterable<Uint8Array>)
   }
 
@@ -76,6 +89,11 @@ export class NodeTerminal implements Terminal {
     } finally {
       reader.close()
     }
+  }
+
+  close(): void {
+    this.#alive.port1.close()
+    if (this.#hasRead) process.stdin.destroy()
   }
 
   ended(): AbortSignal {

@@ -29,6 +29,9 @@ const SETTINGS: readonly Flag[] = [
   bytes('segment-bytes', 'size of one file of its log (64MiB)', { setting: 'segmentBytes' }),
   toggle('compact', 'keep the last message of each key', { setting: 'compact' }),
   duration('tombstone', 'how long the mark of a deleted key stays', { setting: 'tombstoneMs' }),
+  toggle('expire-with-subscriptions', 'delete it when its last subscription expires', {
+    setting: 'expireWithSubscriptions',
+  }),
   text('schema', 'FILE', 'a JSON Schema that values must meet; none: no schema', { isNullable: true }),
   choice('schema-compatibility', SCHEMA_COMPATIBILITIES, 'what another schema must let in', {
     setting: 'schemaCompatibility',

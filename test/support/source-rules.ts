@@ -44,6 +44,7 @@ const MODULE_OWNERS: Readonly<Record<string, RegExp>> = {
   'node:fs': /^src\/(base\/node-disk|main|cli\/[a-z-]+)\.ts$/,
   'node:path': /^src\/(base\/node-disk|cli\/[a-z-]+)\.ts$/,
   'node:readline': /^src\/cli\/terminal\.ts$/,
+  'node:worker_threads': /^src\/cli\/terminal\.ts$/,
   'node:crypto': /^src\/(base\/(clock|content-hash)|testing\/sim-random)\.ts$/,
   nanoid: /^src\/base\/clock\.ts$/,
   'node:zlib': /^src\/(log\/|cluster\/sqlite-coordinator\.ts$|testing\/sim-disk\.ts$)/,
