@@ -227,6 +227,7 @@ export class KeyBook {
   #put(message: Message): void {
     const { queue, state } = message
     queue.waiting.insert(message)
+    this.queues.joined(message)
     if (state === 'doomed') {
       queue.doomed++
       this.doomed.insert(message)
@@ -254,6 +255,7 @@ export class KeyBook {
       queue.parkedSpot = null
     }
     queue.waiting.take(message.from, message.to, any, ignore)
+    this.queues.left(message)
     if (state === 'doomed') {
       queue.doomed--
       this.doomed.take(message.from, message.to, any, ignore)

@@ -10,6 +10,8 @@ export class KeyQueues {
   line = new KeyQueue(null, -1)
   readonly #isOrdered: boolean
   readonly #byKey = new Map<string, KeyQueue>()
+  /** What waits in the line, by key: many keys may be parked at once, and the line be long. */
+  readonly #inLine = new Map<string, Set<Message>>()
 
   constructor(isOrdered: boolean) {
     this.#isOrdered = isOrdered
@@ -36,7 +38,26 @@ export class KeyQueues {
   /** Messages in the line that belong behind this one, which parked its key. */
   behind({ key, from, queue }: Message): Message[] {
     if (queue === this.line || !this.#isOrdered) return []
-    return [...this.line.waiting.from(from + 1)].filter((message) => message.key === key)
+    const waiting = key === null ? undefined : this.#inLine.get(key)
+    return [...(waiting ?? [])].filter((message) => message.from > from).sort((a, b) => a.from - b.from)
+  }
+
+  /** The message waits in its queue from now on. */
+  joined(message: Message): void {
+    const { key, queue } = message
+    if (!this.#isOrdered || key === null || queue !== this.line) return
+    const waiting = this.#inLine.get(key)
+    if (waiting) waiting.add(message)
+    else this.#inLine.set(key, new Set([message]))
+  }
+
+  /** It does not wait in its queue any more. */
+  left(message: Message): void {
+    const { key, queue } = message
+    if (!this.#isOrdered || key === null || queue !== this.line) return
+    const waiting = this.#inLine.get(key)
+    waiting?.delete(message)
+    if (waiting?.size === 0) this.#inLine.delete(key)
   }
 
   /** Messages that no parked one is before any more. */
@@ -61,6 +82,7 @@ export class KeyQueues {
   clear(): void {
     this.line = new KeyQueue(null, -1)
     this.#byKey.clear()
+    this.#inLine.clear()
   }
 
   #add(key: string, slot: number): KeyQueue {
