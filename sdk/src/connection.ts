@@ -111,6 +111,11 @@ export class Connection {
     this.#step('stop')
   }
 
+  /** What comes over it is of no use, or nothing comes: another one is made. */
+  giveUp(why: string): void {
+    if (this.isLive) this.#broke(why)
+  }
+
   send(frame: string | Uint8Array): void {
     if (this.isLive) this.#socket?.send(frame)
   }

@@ -42,10 +42,6 @@ export class Connector {
     this.#http.send({ method: 'POST', url, headers, body, timeoutMs }, done)
   }
 
-  get(url: string, token: string | undefined, timeoutMs: number, done: (outcome: HttpOutcome) => void): void {
-    this.#http.send({ method: 'GET', url, headers: authorization(token), timeoutMs }, done)
-  }
-
   /** Any request; `body` is JSON. */
   send(
     request: { method: HttpRequest['method']; url: string; body?: string; timeoutMs: number },

@@ -7,16 +7,25 @@
 import { Connection, type ConnectionUser } from './connection.ts'
 import type { ConnectionState } from './connection-state.ts'
 import type { Connector } from './connector.ts'
-import { type Held, Holding, type HoldingSettings } from './holding.ts'
-import { jsonDialect } from './json-dialect.ts'
-import { type Decided, type Decision, Message } from './message.ts'
+import { consumeDialect } from './consume-dialect.ts'
+import type { Held, HeldOwner } from './held.ts'
+import { Holding } from './holding.ts'
+import type { Decision } from './message.ts'
+import { Parcel } from './parcel.ts'
 import type { Timer } from './platform.ts'
 import { isErrorCode } from './problem.ts'
+import {
+  encodeConsumeRequest,
+  type MessagesEvent,
+  readConsumeEvent,
+  type WelcomeEvent,
+} from './protocol/consume-frames.ts'
 import { TidingsError } from './protocol/errors.ts'
-import { readServerFrame } from './server-frame.ts'
+import { LIMITS } from './protocol/limits.ts'
 import { Settlements } from './settlements.ts'
-import { checkedOptions, type SubscribeOptions, streamPath, subscriptionPath } from './subscribe-options.ts'
-import { askSettings } from './told-settings.ts'
+import type { Stretch } from './stretch.ts'
+import { checkedOptions, type SubscribeOptions, streamPath } from './subscribe-options.ts'
+import { ToldTopics } from './told-topics.ts'
 
 export interface ConsumerOwner {
   /** There may be messages to take, or one less is being handled. */
@@ -24,26 +33,25 @@ export interface ConsumerOwner {
   finished(error: TidingsError | null): void
 }
 
-/** Acknowledgements that are told again at the end, so that their answer proves them durable. */
-const CONFIRMED_LAST = 1000
+/** A broker speaks first, and at once. */
+const WELCOME_MS = 15_000
 
-export class Consumer<T> implements ConnectionUser, Decided {
-  readonly dialect = jsonDialect
+export class Consumer<T> implements ConnectionUser, HeldOwner {
+  readonly dialect = consumeDialect
   readonly #connector: Connector
   readonly #options: SubscribeOptions
   readonly #owner: ConsumerOwner
   readonly #hasHandler: boolean
-  readonly #settingsPath: string
   readonly #heldMax: number
   readonly #connection: Connection
   readonly #holding: Holding<T>
   readonly #settlements = new Settlements()
-  /** Came before the broker told the subscription's settings, on which order and deadlines depend. */
-  #early: Message<T>[] | null = null
-  #openings = 0
+  /** Of the present connection. */
+  #told = new ToldTopics()
   #mode: 'running' | 'draining' | 'finished' = 'running'
   #isFlushDue = false
   #extendTimer: Timer | undefined
+  #welcomeTimer: Timer | undefined
 
   constructor(
     connector: Connector,
@@ -51,14 +59,13 @@ export class Consumer<T> implements ConnectionUser, Decided {
     owner: ConsumerOwner,
   ) {
     const { topic, name, options, hasHandler } = subscribed
-    const { maxExtensionMs, prefetch, ...settings } = checkedOptions(options)
+    const { maxExtensionMs, prefetch, concurrency, ...settings } = checkedOptions(options)
     this.#connector = connector
     this.#options = options
     this.#owner = owner
     this.#hasHandler = hasHandler
-    this.#settingsPath = subscriptionPath(topic, name)
     this.#heldMax = 2 * prefetch + 100
-    this.#holding = new Holding(settings, hasHandler, maxExtensionMs)
+    this.#holding = new Holding(this, settings, { hasHandler, concurrency, maxExtensionMs })
     this.#connection = new Connection(connector, streamPath(topic, name, options), this)
   }
 
@@ -87,10 +94,9 @@ export class Consumer<T> implements ConnectionUser, Decided {
 
   /** Its handler has ended; `failure` is null where it did well. */
   finished(held: Held<T>, failure: { reason: string } | null): void {
-    const { message } = held
-    if (!message.isSettled && this.#mode !== 'finished') {
-      if (failure) message.nack(failure)
-      else this.#decide(held, message, { verb: 'ack' }, null)
+    if (!held.message.isSettled && this.#mode !== 'finished') {
+      if (failure) held.message.nack(failure)
+      else this.#decide(held, { verb: 'ack' }, null)
     }
     this.#holding.finished(held)
   }
@@ -101,16 +107,18 @@ export class Consumer<T> implements ConnectionUser, Decided {
     this.#mode = 'draining'
     this.#connection.drain()
     this.#release(this.#holding.takeWaiting())
-    for (const { id, attempt } of this.#early?.splice(0) ?? []) {
-      this.#settlements.add(id, attempt, { verb: 'release' }, null)
-    }
     this.#flushSoon()
   }
 
   /** Hands back what is still being handled, and asks whether all acknowledgements are durable. */
   giveUp(): void {
-    this.#release(this.#holding.running())
-    this.#settlements.confirmLatest(CONFIRMED_LAST)
+    this.#release(
+      this.#holding
+        .running()
+        .filter(({ isLeased }) => isLeased)
+        .map(stretchOf),
+    )
+    this.#settlements.confirmLatest()
     this.#flushSoon()
   }
 
@@ -120,85 +128,88 @@ export class Consumer<T> implements ConnectionUser, Decided {
 
   // --- decisions of messages ---
 
-  settle(message: Message<unknown>, decision: Decision, isAwaited: boolean): Promise<boolean> {
-    const held = this.#holding.find(message)
-    if (this.#mode === 'finished' || (this.#hasHandler && !held)) return Promise.resolve(false)
+  settle(held: Held<unknown>, decision: Decision, isAwaited: boolean): Promise<boolean> {
+    if (this.#mode === 'finished' || (this.#hasHandler && held.isDone)) return Promise.resolve(false)
     if (!isAwaited) {
-      this.#decide(held, message, decision, null)
+      this.#decide(held, decision, null)
       return Promise.resolve(false)
     }
-    return new Promise((resolve) => this.#decide(held, message, decision, resolve))
+    return new Promise((resolve) => this.#decide(held, decision, resolve))
   }
 
-  extend(message: Message<unknown>, ms: number): void {
-    const held = this.#holding.find(message)
-    if (held) held.leasedAt = this.#connector.clock.monotonic()
-    this.#settlements.extend([message.id], ms)
+  extend(held: Held<unknown>, ms: number): void {
+    held.leasedAt = this.#connector.clock.monotonic()
+    this.#settlements.extend(stretchOf(held), ms)
     this.#flushSoon()
   }
 
-  #decide(
-    held: Held<T> | undefined,
-    message: Message<unknown>,
-    decision: Decision,
-    done: ((isAcked: boolean) => void) | null,
-  ): void {
-    const isFinal = decision.verb === 'ack' || decision.verb === 'reject'
-    const isLeased = held?.isLeased ?? true
-    if (held) this.#holding.settled(held)
-    // A failure under a delivery that is gone says nothing: the message comes again anyway.
-    if (isFinal || isLeased) this.#settlements.add(message.id, held?.attempt ?? message.attempt, decision, done)
-    if (!isFinal && isLeased) this.#release(this.#holding.behind(message))
+  #decide(held: Held<unknown>, decision: Decision, done: ((isAcked: boolean) => void) | null): void {
+    const { isLeased, attempt } = held
+    const at = stretchOf(held)
+    this.#holding.settled(held)
+    if (decision.verb === 'ack' || decision.verb === 'reject') {
+      this.#settlements.final(at, attempt, decision, done, isLeased)
+    } else if (isLeased) {
+      // A failure under a delivery that is gone says nothing: the message comes again anyway.
+      if (decision.verb === 'release') this.#settlements.release(at)
+      else this.#settlements.nack(at, decision.delayMs, decision.reason?.slice(0, LIMITS.reasonBytes))
+      this.#release(this.#holding.behind(held))
+    }
     this.#flushSoon()
     this.#owner.progress()
   }
 
-  #release(all: readonly Held<T>[]): void {
-    for (const { message, attempt, isLeased } of all) {
-      if (isLeased) this.#settlements.add(message.id, attempt, { verb: 'release' }, null)
-    }
-    if (all.length > 0) this.#flushSoon()
+  #release(stretches: readonly Stretch[]): void {
+    for (const stretch of stretches) this.#settlements.release(stretch)
+    if (stretches.length > 0) this.#flushSoon()
   }
 
   // --- from the connection ---
 
   opened(): void {
-    const opening = ++this.#openings
-    this.#early = []
-    askSettings(this.#connector, this.#settingsPath, (told) => {
-      if (opening === this.#openings) this.#learned(told)
+    this.#told = new ToldTopics()
+    this.#welcomeTimer = this.#connector.clock.after(WELCOME_MS, () => {
+      this.#connection.giveUp('the broker did not begin with a welcome')
     })
     this.#extendLater()
-    this.#flushSoon()
     this.#tell(this.#options.onConnect)
   }
 
   received(data: string | Uint8Array): void {
-    if (typeof data !== 'string') throw new TidingsError('invalid_argument', 'the broker sent a frame that is no text')
-    const frame = readServerFrame(data)
-    switch (frame?.type) {
-      case 'message':
-        return this.#message(new Message<T>(frame, this))
+    if (typeof data === 'string')
+      throw new TidingsError('invalid_argument', 'the broker sent a text on a binary protocol')
+    const event = readConsumeEvent(data)
+    if (event === null) return
+    if (event.type === 'welcome') return this.#welcome(event)
+    if (!this.#told.isWelcome) throw new TidingsError('invalid_argument', 'the broker did not begin with a welcome')
+    switch (event.type) {
+      case 'messages':
+        return this.#messages(event)
+      case 'topic':
+        this.#told.topic(event.topic, event.name)
+        if (!this.#settlements.isClear) this.#flushSoon()
+        return
       case 'acked':
-        this.#settlements.acked(frame.request, frame.ids ?? [])
+        this.#settlements.acked(
+          event.request,
+          event.ranges.map((range) => this.#told.stretchOf(range)),
+        )
         if (!this.#settlements.isClear) this.#flushSoon()
         return this.#owner.progress()
       case 'error':
-        this.trouble(new TidingsError(isErrorCode(frame.code) ? frame.code : 'internal', String(frame.detail)))
-        this.#settlements.failed(frame.request)
+        this.trouble(new TidingsError(isErrorCode(event.code) ? event.code : 'internal', event.detail))
+        this.#settlements.failed(event.request)
         return this.#owner.progress()
       case 'gap': {
-        const { topic, partition, from, to } = frame
-        return this.#tell(this.#options.onGap, { topic, partition, from, to })
+        const { topic, partition, from, to } = this.#told.stretchOf(event)
+        return this.#tell(this.#options.onGap, { topic, partition, from, to: to - 1 })
       }
-      case undefined:
     }
   }
 
   left(): void {
-    this.#openings++
-    this.#early = null
     this.#extendTimer?.cancel()
+    this.#welcomeTimer?.cancel()
     this.#settlements.left(this.#connector.clock.monotonic())
     this.#holding.left()
     this.#owner.progress()
@@ -211,6 +222,7 @@ export class Consumer<T> implements ConnectionUser, Decided {
   finishedForGood(error: TidingsError | null): void {
     this.#mode = 'finished'
     this.#extendTimer?.cancel()
+    this.#welcomeTimer?.cancel()
     this.#settlements.end()
     this.#holding.left()
     this.#owner.finished(error)
@@ -218,35 +230,36 @@ export class Consumer<T> implements ConnectionUser, Decided {
 
   // --- within ---
 
-  #message(message: Message<T>): void {
-    const now = this.#connector.clock.monotonic()
-    if (this.#mode !== 'running') {
-      this.#settlements.add(message.id, message.attempt, { verb: 'release' }, null)
-      return this.#flushSoon()
-    }
-    if (this.#settlements.isRepeated(message.id, message.attempt, now)) return this.#flushSoon()
-    if (this.#holding.count + (this.#early?.length ?? 0) >= this.#heldMax) {
-      throw new TidingsError('invalid_argument', 'the broker sends far more messages than it was asked for')
-    }
-    if (this.#early) this.#early.push(message)
-    else if (this.#holding.arrive(message, now)) this.#owner.progress()
+  #welcome(event: WelcomeEvent): void {
+    this.#told.welcome(event)
+    this.#welcomeTimer?.cancel()
+    const { subscriptionType: type, ackDeadlineMs } = event
+    // What this user asked for counts only where it created the subscription.
+    this.#holding.settings = { type, ackDeadlineMs }
+    this.#extendLater()
+    this.#flushSoon()
   }
 
-  #learned(told: HoldingSettings | null): void {
-    if (told) this.#holding.settings = told
+  #messages(event: MessagesEvent): void {
     const now = this.#connector.clock.monotonic()
-    const early = this.#early ?? []
-    this.#early = null
-    for (const message of early) this.#holding.arrive(message, now)
-    this.#extendLater()
-    this.#owner.progress()
+    const topic = this.#told.nameOf(event.topic)
+    const parcel = new Parcel(event, topic, this.#told.idPrefixOf(topic), now)
+    const { partition, baseOffset: from, count } = parcel
+    if (this.#mode !== 'running') return this.#release([{ topic, partition, from, to: from + count }])
+    if (this.#holding.count + count > this.#heldMax) {
+      throw new TidingsError('invalid_argument', 'the broker sends far more messages than it was asked for')
+    }
+    let isMore = false
+    for (const span of this.#settlements.fresh(parcel, now)) isMore = this.#holding.arrive(span, now) || isMore
+    if (!this.#settlements.isClear) this.#flushSoon()
+    if (isMore) this.#owner.progress()
   }
 
   #extendLater(): void {
     this.#extendTimer?.cancel()
     this.#extendTimer = this.#connector.clock.after(this.#holding.extensionIntervalMs, () => {
-      const ids = this.#holding.due(this.#connector.clock.monotonic())
-      this.#settlements.extend(ids, this.#holding.settings.ackDeadlineMs)
+      const { ackDeadlineMs } = this.#holding.settings
+      for (const at of this.#holding.due(this.#connector.clock.monotonic())) this.#settlements.extend(at, ackDeadlineMs)
       this.#flushSoon()
       this.#extendLater()
     })
@@ -258,10 +271,15 @@ export class Consumer<T> implements ConnectionUser, Decided {
     this.#isFlushDue = true
     this.#connector.clock.soon(() => {
       this.#isFlushDue = false
-      if (this.#connection.isLive)
-        for (const frame of this.#settlements.take()) this.#connection.send(JSON.stringify(frame))
+      if (this.#connection.isLive && this.#told.isWelcome) this.#flush()
       this.#owner.progress()
     })
+  }
+
+  #flush(): void {
+    const requests = this.#settlements.take(this.#told.numberOf)
+    for (const name of this.#told.unasked(this.#settlements.topics)) requests.push({ type: 'name', request: 0, name })
+    for (const request of requests) this.#connection.send(encodeConsumeRequest(request))
   }
 
   /** A callback of the user's must not break what called it. */
@@ -272,4 +290,8 @@ export class Consumer<T> implements ConnectionUser, Decided {
       // There is nobody else to tell.
     }
   }
+}
+
+function stretchOf({ topic, partition, offset }: Held<unknown>): Stretch {
+  return { topic, partition, from: offset, to: offset + 1 }
 }

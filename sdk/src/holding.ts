@@ -3,49 +3,49 @@
  * may be handled next, whose deadline needs moving, and what to hand back when one before it failed. Key order is
  * kept here: messages of a key are handled one after the other where the subscription promises order. A decision.
  */
-import { KeyLanes } from './key-lanes.ts'
-import type { Message } from './message.ts'
+import { Held, type HeldOwner } from './held.ts'
+import type { Parcel, Place, Span } from './parcel.ts'
 import type { SubscriptionType } from './protocol/subscription.ts'
-
-export interface Held<T> {
-  readonly message: Message<T>
-  readonly lane: string | null
-  readonly arrivedAt: number
-  /** The attempt of the delivery that it lies here by; higher than the message's own when it came again meanwhile. */
-  attempt: number
-  state: 'waiting' | 'running' | 'done'
-  /** The delivery is good; false when its connection was lost, and after it was settled. */
-  isLeased: boolean
-  leasedAt: number
-}
+import type { Stretch } from './stretch.ts'
+import { WaitingMessages } from './waiting-messages.ts'
 
 export interface HoldingSettings {
   type: SubscriptionType
   ackDeadlineMs: number
 }
 
-export class Holding<T> {
-  /** Their deadlines are moved only while they are held no longer than this. */
-  readonly #maxExtensionMs: number
+export interface HoldingOptions {
   /** Whether who handles a message says when it is done; without, a message that comes again is another one. */
-  readonly #hasHandler: boolean
-  readonly #held = new Map<string, Held<T>>()
-  readonly #lanes = new KeyLanes<Held<T>>(({ lane }) => lane)
-  #running = 0
+  hasHandler: boolean
+  /** Of the handler. */
+  concurrency: number
+  /** Deadlines are moved only while a message is held no longer than this. */
+  maxExtensionMs: number
+}
+
+export class Holding<T> {
+  readonly #owner: HeldOwner
+  readonly #options: HoldingOptions
+  readonly #waiting = new WaitingMessages()
+  readonly #running = new Set<Held<T>>()
+  readonly #places = new Map<string, Place<Held<unknown>>>()
+  /** The one that was looked up last. */
+  #lastParcel: Parcel | undefined
+  #lastPlace: Place<Held<unknown>> | undefined
   settings: HoldingSettings
 
-  constructor(settings: HoldingSettings, hasHandler: boolean, maxExtensionMs: number) {
+  constructor(owner: HeldOwner, settings: HoldingSettings, options: HoldingOptions) {
+    this.#owner = owner
     this.settings = settings
-    this.#hasHandler = hasHandler
-    this.#maxExtensionMs = maxExtensionMs
+    this.#options = options
   }
 
   get runningCount(): number {
-    return this.#running
+    return this.#running.size
   }
 
   get count(): number {
-    return this.#held.size
+    return this.#running.size + this.#waiting.count
   }
 
   /** How often deadlines must be looked at. */
@@ -53,103 +53,158 @@ export class Holding<T> {
     return Math.max(50, this.settings.ackDeadlineMs / 3)
   }
 
-  /** A message came. False when it is one that is being handled: the handling goes on under the new delivery. */
-  arrive(message: Message<T>, now: number): boolean {
-    const before = this.#held.get(message.id)
-    if (before && this.#hasHandler && before.state === 'running' && !before.message.isSettled) {
-      before.attempt = message.attempt
-      before.isLeased = true
-      before.leasedAt = now
-      return false
+  /**
+   * Messages came. Those that are being handled go on under the new delivery, the others wait; answers whether there
+   * are any.
+   */
+  arrive({ parcel, from, to }: Span, now: number): boolean {
+    const place = this.#placeOf(parcel)
+    if (this.#waiting.count === 0 && place.running.size === 0) place.top = 0
+    const isNew = parcel.baseOffset + from >= place.top
+    place.top = Math.max(place.top, parcel.baseOffset + to)
+    if (isNew) {
+      this.#wait(parcel, from, to)
+      return true
     }
-    if (before?.state === 'waiting') this.#takeOut((item) => item === before)
-    else if (before && !this.#hasHandler) this.finished(before)
-    const lane = this.#laneOf(message)
-    const { attempt } = message
-    const held: Held<T> = { message, lane, arrivedAt: now, attempt, state: 'waiting', isLeased: true, leasedAt: now }
-    this.#held.set(message.id, held)
-    this.#lanes.add(held)
-    return true
+    return this.#arriveAgain(place, { parcel, from, to }, now)
   }
 
   /** The next message that may be handled; it is being handled from now on. */
   next(): Held<T> | undefined {
-    const held = this.#lanes.next()
-    if (!held) return undefined
-    held.state = 'running'
-    this.#running++
+    const slot = this.#waiting.next()
+    if (!slot) return undefined
+    const place = this.#placeOf(slot.parcel)
+    const held = new Held<T>(slot.parcel, slot.index, slot.lane, place, this.#owner)
+    this.#running.add(held)
+    place.running.set(held.offset, held)
     return held
   }
 
-  find(message: Message<unknown>): Held<T> | undefined {
-    const held = this.#held.get(message.id)
-    return held?.message === message ? held : undefined
-  }
-
   /** Its delivery is settled; its handler may go on, and its key waits for that. */
-  settled(held: Held<T>): void {
+  settled(held: Held<unknown>): void {
     held.isLeased = false
-    if (!this.#hasHandler) this.finished(held)
+    if (!this.#options.hasHandler) this.finished(held)
   }
 
   /** Nobody handles it any more. */
-  finished(held: Held<T>): void {
-    if (held.state !== 'running') return
-    held.state = 'done'
-    this.#running--
-    this.#lanes.finished(held)
-    // The same message may have come again, and wait.
-    if (this.#held.get(held.message.id) === held) this.#held.delete(held.message.id)
+  finished(held: Held<unknown>): void {
+    if (held.isDone) return
+    held.isDone = true
+    this.#running.delete(held as Held<T>)
+    this.#waiting.finished(held.lane)
+    // The same message may have come again, and be in hand once more.
+    const { running } = held.place
+    if (running.get(held.offset) === held) running.delete(held.offset)
   }
 
   /** Takes out what waits behind a message that failed, where order is promised, to be handed back with it. */
-  behind(failed: Message<unknown>): Held<T>[] {
+  behind(failed: Held<unknown>): Stretch[] {
     const { type } = this.settings
-    if (type === 'shared') return []
-    return this.#takeOut(({ message }) => {
-      if (message.topic !== failed.topic || message.partition !== failed.partition) return false
-      return message.offset > failed.offset && (type !== 'key_shared' || message.key === failed.key)
+    if (type === 'shared' || this.#waiting.count === 0) return []
+    const key = type === 'key_shared' ? failed.message.key : null
+    return this.#takeOut((parcel, index) => {
+      if (parcel.topic !== failed.topic || parcel.partition !== failed.partition) return false
+      if (parcel.baseOffset + index <= failed.offset) return false
+      return type !== 'key_shared' || parcel.keyOf(index) === key
     })
   }
 
-  takeWaiting(): Held<T>[] {
+  takeWaiting(): Stretch[] {
     return this.#takeOut(() => true)
   }
 
   /** All that is being handled. */
   running(): Held<T>[] {
-    return [...this.#held.values()].filter(({ state }) => state === 'running')
+    return [...this.#running]
   }
 
   /** The connection is gone, and with it every delivery. What is being handled goes on. */
   left(): void {
     this.#takeOut(() => true)
-    for (const held of this.#held.values()) {
+    for (const held of this.#running) {
       held.isLeased = false
-      if (!this.#hasHandler) this.finished(held)
+      if (!this.#options.hasHandler) this.finished(held)
     }
+    for (const [name, { running }] of this.#places) if (running.size === 0) this.#places.delete(name)
+    this.#lastParcel = undefined
   }
 
   /** Those whose deadline is to be moved now. Without a handler, what was handed out is its taker's to extend. */
-  due(now: number): string[] {
-    const ids: string[] = []
-    for (const [id, held] of this.#held) {
-      if (!held.isLeased || now - held.leasedAt < this.extensionIntervalMs) continue
-      if (now - held.arrivedAt >= this.#maxExtensionMs) continue
-      if (held.state === 'running' && !this.#hasHandler) continue
-      held.leasedAt = now
-      ids.push(id)
+  due(now: number): Stretch[] {
+    const due: Stretch[] = []
+    const isDue = ({ leasedAt, arrivedAt }: { leasedAt: number; arrivedAt: number }): boolean =>
+      now - leasedAt >= this.extensionIntervalMs && now - arrivedAt < this.#options.maxExtensionMs
+    if (this.#options.hasHandler) {
+      for (const held of this.#running) {
+        if (!held.isLeased || !isDue(held)) continue
+        held.leasedAt = now
+        due.push({ topic: held.topic, partition: held.partition, from: held.offset, to: held.offset + 1 })
+      }
     }
-    return ids
+    const parcels = new Set<Parcel>()
+    for (const span of this.#waiting.spans()) {
+      if (!isDue(span.parcel)) continue
+      parcels.add(span.parcel)
+      due.push(stretchOf(span))
+    }
+    for (const parcel of parcels) parcel.leasedAt = now
+    return due
   }
 
-  #takeOut(isMeant: (held: Held<T>) => boolean): Held<T>[] {
-    const taken = this.#lanes.remove(isMeant)
-    for (const { message } of taken) this.#held.delete(message.id)
-    return taken
+  #wait(parcel: Parcel, from: number, to: number): void {
+    const { hasHandler, concurrency } = this.#options
+    // One at a time is in order by itself.
+    if (!hasHandler || concurrency === 1 || this.settings.type === 'shared') return this.#waiting.add(parcel, from, to)
+    for (let index = from; index < to; index++) {
+      const key = parcel.keyOf(index)
+      this.#waiting.addToLane(parcel, index, key === null ? null : `${parcel.topic}/${key}`)
+    }
   }
 
-  #laneOf({ topic, key }: Message<T>): string | null {
-    return !this.#hasHandler || key === null || this.settings.type === 'shared' ? null : `${topic}/${key}`
+  /** Some of them may be here already. */
+  #arriveAgain(place: Place<Held<unknown>>, { parcel, from, to }: Span, now: number): boolean {
+    const { topic, partition, baseOffset, attempt } = parcel
+    const low = baseOffset + from
+    const high = baseOffset + to
+    this.#takeOut((other, index) => {
+      const offset = other.baseOffset + index
+      return offset >= low && offset < high && other.partition === partition && other.topic === topic
+    })
+    let start = from
+    for (let index = from; index < to; index++) {
+      const before = place.running.get(baseOffset + index)
+      if (!before) continue
+      if (!this.#options.hasHandler) this.finished(before)
+      else if (!before.message.isSettled) {
+        before.attempt = attempt
+        before.isLeased = true
+        before.leasedAt = now
+        if (start < index) this.#wait(parcel, start, index)
+        start = index + 1
+      }
+    }
+    if (start < to) this.#wait(parcel, start, to)
+    return this.#waiting.count > 0
   }
+
+  #takeOut(isMeant: (parcel: Parcel, index: number) => boolean): Stretch[] {
+    return this.#waiting.remove(isMeant).map(stretchOf)
+  }
+
+  #placeOf(parcel: Parcel): Place<Held<unknown>> {
+    if (parcel === this.#lastParcel) return this.#lastPlace!
+    const name = `${parcel.topic}/${parcel.partition}`
+    let place = this.#places.get(name)
+    if (!place) {
+      place = { running: new Map(), top: 0 }
+      this.#places.set(name, place)
+    }
+    this.#lastParcel = parcel
+    this.#lastPlace = place
+    return place
+  }
+}
+
+function stretchOf({ parcel: { topic, partition, baseOffset }, from, to }: Span): Stretch {
+  return { topic, partition, from: baseOffset + from, to: baseOffset + to }
 }

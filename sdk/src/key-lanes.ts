@@ -37,8 +37,7 @@ export class KeyLanes<T> {
     return item
   }
 
-  finished(item: T): void {
-    const lane = this.#laneOf(item)
+  finished(lane: string | null): void {
     if (lane === null) return
     const following = this.#lanes.get(lane)?.shift()
     if (following === undefined) this.#lanes.delete(lane)

@@ -1,9 +1,8 @@
 /**
- * A delivered message as its handler sees it. It can be settled once; what comes after changes nothing. It
- * knows nothing of connections: whoever made it hears what was decided.
+ * A delivered message as its handler sees it: a view of the bytes that came, read as far as it is looked at. It can be
+ * settled once; what comes after changes nothing. It knows nothing of connections: whoever made it hears what was decided.
  */
-import { fromBase64 } from './base64.ts'
-import type { MessageJson } from './protocol/message.ts'
+import type { Parcel } from './parcel.ts'
 
 export interface NackOptions {
   /** Default: the subscription's backoff. */
@@ -19,44 +18,80 @@ export type Decision =
 
 /** Hears a message's decision; the promise says whether the broker confirmed it. */
 export interface Decided {
-  settle(message: Message<unknown>, decision: Decision, isAwaited: boolean): Promise<boolean>
-  extend(message: Message<unknown>, ms: number): void
+  settle(decision: Decision, isAwaited: boolean): Promise<boolean>
+  extend(ms: number): void
 }
 
 export class Message<T> {
-  readonly id: string
-  readonly topic: string
-  readonly partition: number
-  readonly offset: number
-  readonly key: string | null
-  /** What JSON gives back; a string for text; a Uint8Array for everything else, and for JSON or text that is not what it claims to be. */
-  readonly value: T
-  readonly headers: Readonly<Record<string, string>>
-  readonly contentType: string
-  /** RFC 3339, UTC. */
-  readonly timestamp: string
-  /** 1 on the first delivery. */
-  readonly attempt: number
+  readonly #parcel: Parcel
+  readonly #index: number
   readonly #decided: Decided
   #settled: Promise<boolean> | undefined
+  #read: { contentType: string; headers: Readonly<Record<string, string>> } | undefined
+  #value: T | undefined
+  #hasValue = false
 
-  constructor(json: MessageJson, decided: Decided) {
-    this.id = json.id
-    this.topic = json.topic
-    this.partition = json.partition
-    this.offset = json.offset
-    this.key = json.key
-    this.value = (json.base64 === undefined ? json.value : fromBase64(json.base64)) as T
-    this.headers = json.headers
-    this.contentType = json.contentType
-    this.timestamp = json.timestamp
-    this.attempt = json.attempt ?? 1
+  constructor(parcel: Parcel, index: number, decided: Decided) {
+    this.#parcel = parcel
+    this.#index = index
     this.#decided = decided
+  }
+
+  /** `<partition>:<offset>`, with `<topic>/` before it where the subscription follows a pattern. */
+  get id(): string {
+    return this.#parcel.idOf(this.#index)
+  }
+
+  get topic(): string {
+    return this.#parcel.topic
+  }
+
+  get partition(): number {
+    return this.#parcel.partition
+  }
+
+  get offset(): number {
+    return this.#parcel.baseOffset + this.#index
+  }
+
+  get key(): string | null {
+    return this.#parcel.keyOf(this.#index)
+  }
+
+  /** What JSON gives back; a string for text; a Uint8Array for everything else, and for JSON or text that is not what it claims to be. */
+  get value(): T {
+    if (!this.#hasValue) this.adopt(this.#parcel.valueOf(this.#index, this.contentType) as T)
+    return this.#value as T
+  }
+
+  get headers(): Readonly<Record<string, string>> {
+    return this.#head.headers
+  }
+
+  get contentType(): string {
+    return this.#head.contentType
+  }
+
+  /** RFC 3339, UTC. */
+  get timestamp(): string {
+    return this.#parcel.timestamp
+  }
+
+  /** 1 on the first delivery. */
+  get attempt(): number {
+    return this.#parcel.attempt
+  }
+
+  /** What `JSON.stringify` shows of it. */
+  toJSON(): Record<string, unknown> {
+    const { id, topic, partition, offset, key, value, headers, contentType, timestamp, attempt } = this
+    return { id, topic, partition, offset, key, value, headers, contentType, timestamp, attempt }
   }
 
   /** Gives it the value that a schema made of its own. Only before anybody sees it. */
   adopt(value: T): void {
-    ;(this as { value: T }).value = value
+    this.#value = value
+    this.#hasValue = true
   }
 
   get isSettled(): boolean {
@@ -88,12 +123,17 @@ export class Message<T> {
 
   /** A new deadline, `ms` from now. With a handler this happens by itself. */
   extend(ms: number): void {
-    if (!this.isSettled) this.#decided.extend(this, ms)
+    if (!this.isSettled) this.#decided.extend(ms)
   }
 
   #settle(decision: Decision): Promise<boolean> {
     const isAwaited = decision.verb === 'ack' || decision.verb === 'reject'
-    this.#settled ??= this.#decided.settle(this, decision, isAwaited)
+    this.#settled ??= this.#decided.settle(decision, isAwaited)
     return this.#settled
+  }
+
+  get #head(): { contentType: string; headers: Readonly<Record<string, string>> } {
+    this.#read ??= this.#parcel.headersOf(this.#index)
+    return this.#read
   }
 }

@@ -5,7 +5,7 @@
 import type { ConnectionState } from './connection-state.ts'
 import type { Connector } from './connector.ts'
 import { Consumer } from './consumer.ts'
-import type { Held } from './holding.ts'
+import type { Held } from './held.ts'
 import type { Message } from './message.ts'
 import type { TidingsError } from './protocol/errors.ts'
 import { LIMITS } from './protocol/limits.ts'
@@ -44,6 +44,7 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
   #error: TidingsError | null = null
   #isOver = false
   #isDraining = false
+  #isHandling = false
   #close!: (error: TidingsError | null) => void
   #drained: Promise<void> | undefined
   /** Iterators that wait for the next message. */
@@ -131,27 +132,48 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
   }
 
   #handle(handler: Handler<T>): void {
+    // A handler that ends at once leads back here, where the loop goes on by itself.
+    if (this.#isHandling) return
+    this.#isHandling = true
     while (this.#consumer.runningCount < this.#concurrency) {
       const held = this.#consumer.take()
-      if (!held) return
-      this.#run(handler, held).then(
-        () => this.#progress(),
-        () => undefined,
-      )
+      if (!held) break
+      this.#run(handler, held)
     }
+    this.#isHandling = false
   }
 
-  async #run(handler: Handler<T>, held: Held<T>): Promise<void> {
+  /** A handler that ends at once costs no promise. */
+  #run(handler: Handler<T>, held: Held<T>): void {
+    let ended: unknown
     try {
-      if (this.#inspect === null || (await this.#inspect(held.message))) await handler(held.message)
-      this.#consumer.finished(held, null)
+      ended = this.#inspect === null ? handler(held.message) : this.#inspected(this.#inspect, handler, held.message)
     } catch (error) {
-      this.#consumer.finished(held, { reason: reasonOf(error) })
-      try {
-        this.#options.onFailure?.(error, held.message)
-      } catch {
-        // There is nobody else to tell.
-      }
+      return this.#failed(held, error)
+    }
+    if (!isThenable(ended)) return this.#consumer.finished(held, null)
+    Promise.resolve(ended).then(
+      () => {
+        this.#consumer.finished(held, null)
+        this.#progress()
+      },
+      (error: unknown) => {
+        this.#failed(held, error)
+        this.#progress()
+      },
+    )
+  }
+
+  async #inspected(inspect: Inspector, handler: Handler<T>, message: Message<T>): Promise<void> {
+    if (await inspect(message)) await handler(message)
+  }
+
+  #failed(held: Held<T>, error: unknown): void {
+    this.#consumer.finished(held, { reason: reasonOf(error) })
+    try {
+      this.#options.onFailure?.(error, held.message)
+    } catch {
+      // There is nobody else to tell.
     }
   }
 
@@ -198,4 +220,8 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
 function reasonOf(error: unknown): string {
   const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
   return text.slice(0, LIMITS.reasonBytes / 4)
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
 }

@@ -31,9 +31,13 @@ export class BinaryDialect implements Dialect {
   #lastName = ''
   #lastNumber = -1
 
-  read(data: string | Uint8Array): Request {
+  read(out: Outlet, data: string | Uint8Array): Request | null {
     if (typeof data === 'string') throw new TidingsError('invalid_argument', 'this protocol has binary frames only')
-    return this.#request(readConsumeRequest(data))
+    const frame = readConsumeRequest(data)
+    if (frame.type !== 'name') return this.#request(frame)
+    // Whether there is such a topic shows when something is said about its messages.
+    this.#numberOf(out, frame.name)
+    return null
   }
 
   requestOf(_thrown: unknown, data: string | Uint8Array): RequestTag | undefined {
@@ -53,6 +57,7 @@ export class BinaryDialect implements Dialect {
         maxDeliveries: deadLetter?.maxDeliveries ?? null,
       }),
     )
+    if (!isPattern(topic)) this.#numberOf(out, topic)
   }
 
   messages(out: Outlet, delivery: Delivery, from: number): number {
@@ -90,17 +95,15 @@ export class BinaryDialect implements Dialect {
       from: offset,
       to,
     }))
-    for (let at = 0; at === 0 || at < ranges.length; at += LIMITS.rangesPerFrame) {
-      const part = ranges.slice(at, at + LIMITS.rangesPerFrame)
-      out.send(encodeConsumeEvent({ type: 'acked', request: request as number, ranges: part }))
-    }
+    const part = ranges.slice(0, LIMITS.rangesPerFrame)
+    out.send(encodeConsumeEvent({ type: 'acked', request: request as number, ranges: part }))
   }
 
   error(out: Outlet, { code, message }: TidingsError, request: RequestTag | undefined): void {
     out.send(encodeConsumeEvent({ type: 'error', request: (request as number) ?? 0, code, detail: message }))
   }
 
-  #request(frame: ConsumeRequest): Request {
+  #request(frame: Exclude<ConsumeRequest, { type: 'name' }>): Request {
     const { type } = frame
     const tagged = frame.request === 0 ? {} : { request: frame.request }
     switch (type) {

@@ -26,8 +26,11 @@ export interface Outlet {
 }
 
 export interface Dialect {
-  /** Throws what is wrong with it; `requestOf` tells which request that answers, where it can be known. */
-  read(data: string | Uint8Array): Request
+  /**
+   * Null: it was about the protocol itself, and is done. Throws what is wrong with it; `requestOf` tells which request
+   * that answers, where it can be known.
+   */
+  read(out: Outlet, data: string | Uint8Array): Request | null
   requestOf(thrown: unknown, data: string | Uint8Array): RequestTag | undefined
   /** The consumer has joined. */
   welcome(out: Outlet, subscription: Subscription, prefetch: number): void

@@ -15,7 +15,7 @@ import type { Dialect, Outlet, Request } from './dialect.ts'
 import { messageFrame } from './message-json.ts'
 
 export const jsonDialect: Dialect = {
-  read(data: string | Uint8Array): Request {
+  read(_out: Outlet, data: string | Uint8Array): Request {
     if (typeof data === 'string') return parseClientFrame(data)
     throw new TidingsError('invalid_argument', 'this protocol has text frames only')
   },

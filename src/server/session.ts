@@ -134,18 +134,18 @@ export class Session implements ConsumerPort, Outlet {
   received(data: string | Uint8Array): void {
     this.heard()
     if (this.#state === 'ended') return
-    let request: Request
+    let request: Request | null
     try {
-      request = this.#dialect.read(data)
+      request = this.#dialect.read(this, data)
     } catch (thrown) {
       this.#sendError(TidingsError.from(thrown), this.#dialect.requestOf(thrown, data))
       return
     }
     try {
       // Before the join and after the end nothing is outstanding here.
-      if (this.#attachment) this.#act(request, this.#attachment)
+      if (request && this.#attachment) this.#act(request, this.#attachment)
     } catch (thrown) {
-      this.#sendError(TidingsError.from(thrown), request.request)
+      this.#sendError(TidingsError.from(thrown), request?.request)
     }
   }
 

@@ -35,7 +35,7 @@ export class BinaryClient {
     })
   }
 
-  /** Connected, and welcomed. */
+  /** Connected and welcomed; of one topic, its number is 0. */
   static async open(
     broker: TestBroker,
     topic: string,
@@ -46,7 +46,9 @@ export class BinaryClient {
     const socket = new WebSocket(`${broker.url.replace('http', 'ws')}${path}`, BINARY_SUBPROTOCOL)
     const client = new BinaryClient(socket)
     await once(socket, 'open')
-    return { client, welcome: await client.next('welcome') }
+    const welcome = await client.next('welcome')
+    if (!welcome.isPattern) await client.next('topic')
+    return { client, welcome }
   }
 
   send(request: ConsumeRequest): void {

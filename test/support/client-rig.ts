@@ -2,11 +2,20 @@
  * A subscription of the client's over simulated surroundings: the test is the broker and, where there is a handler, the
  * one who ends its runs.
  */
-import type { TidingsError } from '@tidings/sdk/protocol'
+import {
+  type ConsumeEvent,
+  type ConsumeRequest,
+  encodeConsumeEvent,
+  type MessagesEvent,
+  readConsumeRequest,
+  type SubscriptionType,
+  type TidingsError,
+} from '@tidings/sdk/protocol'
 import { expect } from 'vitest'
 import { Connector } from '../../sdk/src/connector.ts'
 import type { SubscribeOptions } from '../../sdk/src/subscribe-options.ts'
 import { type Handler, Subscription } from '../../sdk/src/subscription.ts'
+import { messagesFrame } from './messages-frame.ts'
 import { settle } from './settle.ts'
 import { SimPlatform, type SimSocket } from './sim-platform.ts'
 
@@ -35,7 +44,7 @@ export class SubscriptionRig {
   readonly platform = new SimPlatform()
   readonly subscription: Subscription<number>
   readonly errors: string[] = []
-  #type: string
+  #type: SubscriptionType
 
   constructor(options: SubscribeOptions, handler: Handler<number> | null) {
     this.#type = options.type ?? 'shared'
@@ -48,14 +57,31 @@ export class SubscriptionRig {
     return this.platform.socket
   }
 
-  /** Opens the socket and answers the question for the settings. */
+  /** Opens the socket, and is the broker that welcomes. */
   async open(ackDeadlineMs = 3000): Promise<void> {
     this.socket.open()
-    const request = this.platform.request()
-    expect(request.path).toBe('/v1/topics/t/subscriptions/s')
-    request.answer(200, { type: this.#type, ackDeadlineMs })
+    this.welcome(this.#type, ackDeadlineMs)
     await this.soon()
-    this.socket.takeSent()
+    this.socket.sentBytes.splice(0)
+  }
+
+  welcome(subscriptionType: SubscriptionType, ackDeadlineMs: number, isPattern = false): void {
+    const rest = { prefetch: 256, maxUnacked: 10_000, maxDeliveries: null }
+    this.say({ type: 'welcome', subscriptionType, isPattern, ackDeadlineMs, ...rest })
+    if (!isPattern) this.say({ type: 'topic', topic: 0, name: 't' })
+  }
+
+  say(event: Exclude<ConsumeEvent, MessagesEvent>): void {
+    this.socket.sayBytes(encodeConsumeEvent(event))
+  }
+
+  /** The broker's answer that these are acknowledged. */
+  acked(request: unknown, ids: readonly string[]): void {
+    const ranges = ids.map((id) => {
+      const [partition, from] = id.split(':').map(Number) as [number, number]
+      return { topic: 0, partition, from, to: from + 1 }
+    })
+    this.say({ type: 'acked', request: request as number, ranges })
   }
 
   async reopened(): Promise<void> {
@@ -66,8 +92,7 @@ export class SubscriptionRig {
 
   deliver(id: string, key: string | null = null, attempt = 1): void {
     const [partition, offset] = id.split(':').map(Number) as [number, number]
-    const rest = { contentType: 'application/json', headers: {}, timestamp: '2026-01-01T00:00:00.000Z' }
-    this.socket.say({ type: 'message', id, topic: 't', partition, offset, key, value: offset, attempt, ...rest })
+    this.socket.sayBytes(messagesFrame(offset, [{ key, value: String(offset) }], { partition, attempt }))
   }
 
   /** What is due at this very moment. */
@@ -77,10 +102,22 @@ export class SubscriptionRig {
     await settle()
   }
 
+  /** What was sent since the last look, ranges as the ids in them. */
   async sent(): Promise<Record<string, unknown>[]> {
     await this.soon()
-    return this.socket.takeSent()
+    return this.socket.sentBytes.splice(0).map((bytes) => shown(readConsumeRequest(bytes)))
   }
+}
+
+function shown(frame: ConsumeRequest): Record<string, unknown> {
+  const { ranges, ...rest } = { ranges: undefined, ...frame }
+  const fields = Object.entries(rest).filter(
+    ([name, value]) => value !== undefined && !(name === 'request' && value === 0),
+  )
+  const ids = ranges?.flatMap(({ partition, from, to }) =>
+    Array.from({ length: to - from }, (_, i) => `${partition}:${from + i}`),
+  )
+  return { ...Object.fromEntries(fields), ...(ids ? { ids } : {}) }
 }
 
 export async function opened(options: SubscribeOptions, handler: Handler<number> | null): Promise<SubscriptionRig> {

@@ -20,6 +20,7 @@ const ACK_UP_TO = 0x55
 const PAUSE = 0x56
 const RESUME = 0x57
 const AUTH = 0x58
+const NAME = 0x59
 
 const WELCOME = 0x40
 const TOPIC = 0x41
@@ -62,6 +63,8 @@ export type ConsumeRequest =
   | { type: 'ack_up_to'; request: number; topic: number; partition: number; offset: number }
   | { type: 'pause' | 'resume'; request: number }
   | { type: 'auth'; request: number; token: string }
+  /** Asks for the number of a topic: for messages of a connection before. */
+  | { type: 'name'; request: number; name: string }
 
 /** What the subscription is, told first on every connection. */
 export interface WelcomeEvent {
@@ -129,6 +132,8 @@ export function encodeConsumeRequest(frame: ConsumeRequest): Uint8Array {
       return out.u8(RESUME).u32(frame.request).take()
     case 'auth':
       return out.u8(AUTH).u32(frame.request).text(frame.token).take()
+    case 'name':
+      return out.u8(NAME).u32(frame.request).text(frame.name).take()
   }
 }
 
@@ -170,6 +175,8 @@ function requestOfType(type: number, request: number, from: FrameReader): Consum
       return { type: 'resume', request }
     case AUTH:
       return { type: 'auth', request, token: from.text(TOKEN_BYTES) }
+    case NAME:
+      return { type: 'name', request, name: from.text(NAME_BYTES) }
     default:
       throw malformed(`there is no request of type ${type}`)
   }

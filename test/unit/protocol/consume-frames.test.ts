@@ -44,6 +44,7 @@ const requests: fc.Arbitrary<ConsumeRequest> = fc.oneof(
   fc.record({ type: fc.constant('ack_up_to' as const), request: u32, topic: u32, partition: u32, offset }),
   fc.record({ type: fc.constantFrom('pause' as const, 'resume' as const), request: u32 }),
   fc.record({ type: fc.constant('auth' as const), request: u32, token: text }),
+  fc.record({ type: fc.constant('name' as const), request: u32, name: fc.constant('orders.eu') }),
 )
 
 const events: fc.Arbitrary<Exclude<ConsumeEvent, MessagesEvent>> = fc.oneof(
@@ -127,7 +128,7 @@ describe('a request of a consumer', () => {
 
   it('is whole or refused, whatever bytes it is made of', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 0x4e, max: 0x5a }), fc.uint8Array({ maxLength: 120 }), (type, rest) => {
+      fc.property(fc.integer({ min: 0x4e, max: 0x5b }), fc.uint8Array({ maxLength: 120 }), (type, rest) => {
         const frame = tried(readConsumeRequest, Buffer.concat([Buffer.of(type), rest]))
         if (!TidingsError.is(frame)) expect(encodeConsumeRequest(frame as ConsumeRequest)[0]).toBe(type)
       }),

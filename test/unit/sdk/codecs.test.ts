@@ -7,7 +7,6 @@ import { fromBase64, toBase64 } from '../../../sdk/src/base64.ts'
 import { Endpoints, webSocketUrl } from '../../../sdk/src/endpoints.ts'
 import { verdictOf } from '../../../sdk/src/publish-answer.ts'
 import { encodeEntry, type PublishOptions } from '../../../sdk/src/publish-entry.ts'
-import { readServerFrame } from '../../../sdk/src/server-frame.ts'
 import { verdictOfEnd } from '../../../sdk/src/socket-end.ts'
 import { checkedOptions, type SubscribeOptions, streamPath } from '../../../sdk/src/subscribe-options.ts'
 import { parseJsonBatch } from '../../../src/server/batch-request.ts'
@@ -169,36 +168,6 @@ describe('the answer to a batch', () => {
         expect(['stored', 'refused', 'again']).toContain(answer(status, body).kind)
       }),
     )
-  })
-})
-
-describe('a frame of the broker', () => {
-  it('is passed on when it is whole, and passed over when it is of a later version', () => {
-    const message = { type: 'message', id: '0:1', topic: 't', offset: 1 }
-    expect(readServerFrame(JSON.stringify(message))).toEqual(message)
-    expect(readServerFrame('{"type":"news"}')).toBeNull()
-  })
-
-  it('is refused when it is not', () => {
-    const frames = [
-      '',
-      'x',
-      '5',
-      'null',
-      '[]',
-      '{}',
-      '{"type":1}',
-      '{"type":"message"}',
-      '{"type":"gap"}',
-      '{"type":"error"}',
-    ]
-    for (const text of [...frames, '{"type":"acked","ids":5}']) {
-      expect(codeOf(() => readServerFrame(text))).toBe('invalid_argument')
-    }
-  })
-
-  it('never throws anything else, whatever it is', () => {
-    fc.assert(fc.property(fc.oneof(fc.string(), fc.json()), (text) => void codeOf(() => readServerFrame(text))))
   })
 })
 

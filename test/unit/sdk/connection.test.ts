@@ -1,11 +1,17 @@
 import type { TidingsError } from '@tidings/sdk/protocol'
 import { describe, expect, it } from 'vitest'
-import { Connection, PROBE_MS, SILENCE_MS } from '../../../sdk/src/connection.ts'
+import { Connection, type Dialect, PROBE_MS, SILENCE_MS } from '../../../sdk/src/connection.ts'
 import { Connector } from '../../../sdk/src/connector.ts'
 import type { Token } from '../../../sdk/src/credentials.ts'
-import { jsonDialect } from '../../../sdk/src/json-dialect.ts'
 import { settle } from '../../support/settle.ts'
 import { SimPlatform, type SimSocket } from '../../support/sim-platform.ts'
+
+const dialect: Dialect = {
+  subprotocol: 'test',
+  probe: () => '{"type":"ack","ids":[],"request":"alive"}',
+  auth: (token) => JSON.stringify({ type: 'auth', token }),
+  pause: () => '{"type":"pause"}',
+}
 
 class Rig {
   readonly platform = new SimPlatform()
@@ -18,7 +24,7 @@ class Rig {
     }
     this.connection = new Connection(new Connector(this.platform, url, token), '/stream', {
       opened: note('opened'),
-      dialect: jsonDialect,
+      dialect,
       received: (data) => {
         if (typeof data !== 'string' || data === 'nonsense') throw new Error('nonsense')
         this.events.push(data)

@@ -2,8 +2,11 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Holding } from '../../../sdk/src/holding.ts'
 import { KeyLanes } from '../../../sdk/src/key-lanes.ts'
-import { Message } from '../../../sdk/src/message.ts'
+import { Parcel, type Span } from '../../../sdk/src/parcel.ts'
+import { type MessagesEvent, readConsumeEvent } from '../../../sdk/src/protocol/consume-frames.ts'
 import type { SubscriptionType } from '../../../sdk/src/protocol/subscription.ts'
+import type { Stretch } from '../../../sdk/src/stretch.ts'
+import { messagesFrame } from '../../support/messages-frame.ts'
 
 interface Item {
   n: number
@@ -22,7 +25,7 @@ describe('key lanes', () => {
       4,
       undefined,
     ])
-    lanes.finished(items[0]!)
+    lanes.finished(items[0]!.lane)
     expect(lanes.next()?.n).toBe(1)
   })
 
@@ -48,7 +51,7 @@ describe('key lanes', () => {
           if (act === 'next') start()
           else if (act === 'finish') {
             const item = running.shift()
-            if (item) lanes.finished(item)
+            if (item) lanes.finished(item.lane)
           } else if (act === 'remove') removed.push(...lanes.remove(({ n }) => n % 3 === of).map(({ n }) => n))
           else {
             // The lane goes by the number, so that each lane is in order of numbers.
@@ -60,7 +63,7 @@ describe('key lanes', () => {
           while (start());
           const item = running.shift()
           if (!item) break
-          lanes.finished(item)
+          lanes.finished(item.lane)
         }
         expect([...begun, ...removed].sort((a, b) => a - b)).toEqual(Array.from({ length: added }, (_, n) => n))
       }),
@@ -68,19 +71,25 @@ describe('key lanes', () => {
   })
 })
 
-const decided = { settle: () => Promise.resolve(true), extend: () => undefined }
+const owner = { settle: () => Promise.resolve(true), extend: () => undefined }
 
-function message(offset: number, key: string | null = null, attempt = 1, partition = 0): Message<number> {
-  const id = `${partition}:${offset}`
-  const rest = { contentType: 'application/json', headers: {}, timestamp: '' }
-  return new Message<number>({ id, topic: 't', partition, offset, key, value: offset, attempt, ...rest }, decided)
+function span(offset: number, keys: (string | null)[] = [null], attempt = 1, partition = 0, now = 0): Span {
+  const frame = messagesFrame(
+    offset,
+    keys.map((key) => ({ key })),
+    { attempt, partition },
+  )
+  const parcel = new Parcel(readConsumeEvent(frame) as MessagesEvent, 't', '', now)
+  return { parcel, from: 0, to: parcel.count }
 }
 
-function holding(type: SubscriptionType = 'shared', hasHandler = true): Holding<number> {
-  return new Holding<number>({ type, ackDeadlineMs: 300 }, hasHandler, 1000)
+function holding(type: SubscriptionType = 'shared', hasHandler = true, concurrency = 10): Holding<number> {
+  const options = { hasHandler, concurrency, maxExtensionMs: 1000 }
+  return new Holding<number>(owner, { type, ackDeadlineMs: 300 }, options)
 }
 
-const offsets = (all: { message: Message<number> }[]): number[] => all.map(({ message: { offset } }) => offset)
+const offsets = (all: readonly Stretch[]): number[] =>
+  all.flatMap(({ from, to }) => Array.from({ length: to - from }, (_, i) => from + i))
 
 describe('a holding', () => {
   it.each<[SubscriptionType, number[]]>([
@@ -90,11 +99,9 @@ describe('a holding', () => {
     ['failover', [0, 2]],
   ])('of type %s lets these be handled at once', (type, expected) => {
     const held = holding(type)
-    held.arrive(message(0, 'a'), 0)
-    held.arrive(message(1, 'a'), 0)
-    held.arrive(message(2, 'b'), 0)
+    held.arrive(span(0, ['a', 'a', 'b']), 0)
     const started: number[] = []
-    for (let next = held.next(); next; next = held.next()) started.push(next.message.offset)
+    for (let next = held.next(); next; next = held.next()) started.push(next.offset)
     expect([started, held.runningCount]).toEqual([expected, expected.length])
   })
 
@@ -105,25 +112,23 @@ describe('a holding', () => {
     ['failover', [2, 3]],
   ])('of type %s hands these back behind one that failed', (type, expected) => {
     const held = holding(type)
-    held.arrive(message(1, 'a'), 0)
-    held.arrive(message(2, 'a'), 0)
-    held.arrive(message(3, 'b'), 0)
-    held.arrive(message(4, 'a', 1, 1), 0)
+    held.arrive(span(1, ['a', 'a', 'b']), 0)
+    held.arrive(span(4, ['a'], 1, 1), 0)
     const failed = held.next()!
-    expect(offsets(held.behind(failed.message)).sort((a, b) => a - b)).toEqual(expected)
+    expect(offsets(held.behind(failed)).sort((a, b) => a - b)).toEqual(expected)
   })
 
   it('moves the deadlines of what waits and what is handled, in time and for so long', () => {
     const held = holding()
-    held.arrive(message(0), 0)
-    held.arrive(message(1), 50)
+    held.arrive(span(0), 0)
+    held.arrive(span(1, [null], 1, 0, 50), 50)
     const first = held.next()!
     expect(held.extensionIntervalMs).toBe(100)
-    expect(held.due(99)).toEqual([])
-    expect(held.due(100)).toEqual(['0:0'])
-    expect(held.due(150)).toEqual(['0:1'])
-    expect(held.due(1000)).toEqual(['0:1'])
-    expect(held.due(1100)).toEqual([])
+    expect(offsets(held.due(99))).toEqual([])
+    expect(offsets(held.due(100))).toEqual([0])
+    expect(offsets(held.due(150))).toEqual([1])
+    expect(offsets(held.due(1000))).toEqual([1])
+    expect(offsets(held.due(1100))).toEqual([])
     held.settled(first)
     expect(held.count).toBe(2)
     held.finished(first)
@@ -132,31 +137,31 @@ describe('a holding', () => {
 
   it('leaves the deadline of what was handed out to its taker, where there is no handler', () => {
     const held = holding('shared', false)
-    held.arrive(message(0), 0)
-    held.arrive(message(1), 0)
+    held.arrive(span(0), 0)
+    held.arrive(span(1, [null], 1, 0, 0), 0)
     held.next()
-    expect(held.due(200)).toEqual(['0:1'])
+    expect(offsets(held.due(200))).toEqual([1])
   })
 
   it('goes on handling over a lost connection, and takes the delivery that comes again for its own', () => {
     const held = holding()
-    held.arrive(message(0), 0)
-    held.arrive(message(1), 0)
+    held.arrive(span(0), 0)
+    held.arrive(span(1, [null], 1, 0, 0), 0)
     const first = held.next()!
     held.left()
-    expect([held.count, held.due(200)]).toEqual([1, []])
-    expect(held.arrive(message(0, null, 2), 300)).toBe(false)
-    expect([first.attempt, first.isLeased, held.due(400)]).toEqual([2, true, ['0:0']])
+    expect([held.count, offsets(held.due(200))]).toEqual([1, []])
+    expect(held.arrive(span(0, [null], 2, 0, 300), 300)).toBe(false)
+    expect([first.attempt, first.isLeased, offsets(held.due(400))]).toEqual([2, true, [0]])
     expect(held.next()).toBeUndefined()
     held.finished(first)
-    expect(held.arrive(message(0, null, 3), 500)).toBe(true)
+    expect(held.arrive(span(0, [null], 3, 0, 500), 500)).toBe(true)
   })
 
   it('without a handler takes what comes again for another message', () => {
     const held = holding('shared', false)
-    held.arrive(message(0), 0)
+    held.arrive(span(0), 0)
     held.next()
-    expect(held.arrive(message(0, null, 2), 10)).toBe(true)
+    expect(held.arrive(span(0, [null], 2, 0, 10), 10)).toBe(true)
     expect(held.next()?.message.attempt).toBe(2)
     expect([held.runningCount, held.count]).toEqual([1, 1])
     held.left()
@@ -165,8 +170,8 @@ describe('a holding', () => {
 
   it('takes a message that comes again while it waits once', () => {
     const held = holding('key_shared')
-    held.arrive(message(0, 'a'), 0)
-    held.arrive(message(0, 'a', 2), 10)
+    held.arrive(span(0, ['a']), 0)
+    held.arrive(span(0, ['a'], 2, 0, 10), 10)
     expect([held.next()?.message.attempt, held.next()]).toEqual([2, undefined])
   })
 })

@@ -1,42 +1,99 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { RECENT_MAX, RECENT_MS, Settlements } from '../../../sdk/src/settlements.ts'
+import { Parcel } from '../../../sdk/src/parcel.ts'
+import { type ConsumeRequest, type MessagesEvent, readConsumeEvent } from '../../../sdk/src/protocol/consume-frames.ts'
+import { LIMITS } from '../../../sdk/src/protocol/limits.ts'
+import { RECENT_MAX, RECENT_MS } from '../../../sdk/src/recent-finals.ts'
+import { Settlements } from '../../../sdk/src/settlements.ts'
+import type { Stretch } from '../../../sdk/src/stretch.ts'
+import { messagesFrame } from '../../support/messages-frame.ts'
 
 const ack = { verb: 'ack' } as const
+const numberOf = (): number => 0
+
+function at(from: number, to = from + 1, partition = 0, topic = 't'): Stretch {
+  return { topic, partition, from, to }
+}
+
+function parcel(offset: number, attempt: number, count = 1): Parcel {
+  const frame = messagesFrame(
+    offset,
+    Array.from({ length: count }, () => ({})),
+    { attempt },
+  )
+  return new Parcel(readConsumeEvent(frame) as MessagesEvent, 't', '', 0)
+}
+
+/** Each request as its type and what it names. */
+function shown(requests: ConsumeRequest[]): string[] {
+  return requests.map((frame) => {
+    const ranges = 'ranges' in frame ? frame.ranges.map(({ from, to }) => `${from}-${to}`).join(' ') : ''
+    return `${frame.type}${frame.request ? ` #${frame.request}` : ''} ${ranges}`
+  })
+}
+
+/** Which of the messages need handling. */
+function fresh(settlements: Settlements, one: Parcel, now: number): number[] {
+  return settlements
+    .fresh(one, now)
+    .flatMap(({ from, to }) => Array.from({ length: to - from }, (_, i) => one.baseOffset + from + i))
+}
 
 describe('settlements', () => {
-  it('gather a turn into one frame a verb, extensions first and acknowledgements last', () => {
+  it('gather a turn into one request a verb, extensions first and acknowledgements last', () => {
     const settlements = new Settlements()
-    settlements.add('0:0', 1, ack, null)
-    settlements.add('0:1', 1, { verb: 'release' }, null)
-    settlements.add('0:2', 1, { verb: 'nack', reason: 'x' }, null)
-    settlements.add('0:3', 1, { verb: 'nack', delayMs: 0 }, null)
-    settlements.add('0:4', 1, { verb: 'nack', reason: 'x' }, null)
-    settlements.add('0:5', 1, { verb: 'reject', reason: 'bad' }, null)
-    settlements.add('0:6', 1, ack, null)
-    settlements.extend(['0:7'], 1000)
-    expect(settlements.take()).toEqual([
-      { type: 'extend', ids: ['0:7'], ms: 1000 },
-      { type: 'nack', ids: ['0:2', '0:4'], reason: 'x' },
-      { type: 'nack', ids: ['0:3'], delayMs: 0 },
-      { type: 'release', ids: ['0:1'] },
-      { type: 'ack', ids: ['0:0', '0:6'] },
-      { type: 'reject', ids: ['0:5'], reason: 'bad' },
+    settlements.final(at(0), 1, ack, null)
+    settlements.release(at(1))
+    settlements.nack(at(2), undefined, 'x')
+    settlements.nack(at(3), 0, undefined)
+    settlements.nack(at(4), undefined, 'x')
+    settlements.final(at(5), 1, { verb: 'reject', reason: 'bad' }, null)
+    settlements.final(at(6), 1, ack, null)
+    settlements.extend(at(7, 9), 1000)
+    const range = (from: number, to = from + 1) => ({ topic: 0, partition: 0, from, to })
+    expect(settlements.take(numberOf)).toEqual([
+      { type: 'extend', request: 0, ms: 1000, ranges: [range(7, 9)] },
+      { type: 'nack', request: 0, delayMs: undefined, reason: 'x', ranges: [range(2), range(4)] },
+      { type: 'nack', request: 0, delayMs: 0, reason: undefined, ranges: [range(3)] },
+      { type: 'release', request: 0, ranges: [range(1)] },
+      { type: 'ack', request: 0, ranges: [range(0), range(6)] },
+      { type: 'reject', request: 0, reason: 'bad', ranges: [range(5)] },
     ])
-    expect([settlements.take(), settlements.isClear]).toEqual([[], true])
+    expect([settlements.take(numberOf), settlements.isClear]).toEqual([[], true])
+  })
+
+  it('name every message that was acknowledged in as few ranges as there can be, whatever the order', () => {
+    const offset = fc.record({ offset: fc.nat(60), partition: fc.nat(1) })
+    const all = fc.uniqueArray(offset, { selector: (one) => `${one.partition}:${one.offset}` })
+    fc.assert(
+      fc.property(all, (acked) => {
+        const settlements = new Settlements()
+        for (const one of acked) settlements.final(at(one.offset, one.offset + 1, one.partition), 1, ack, null)
+        const ranges = settlements.take(numberOf).flatMap((frame) => ('ranges' in frame ? frame.ranges : []))
+        const named = ranges.flatMap(({ partition, from, to }) =>
+          Array.from({ length: to - from }, (_, i) => `${partition}:${from + i}`),
+        )
+        expect(named.sort()).toEqual(acked.map((one) => `${one.partition}:${one.offset}`).sort())
+        const starts = acked.filter(
+          (one) =>
+            !acked.some(({ offset: other, partition }) => partition === one.partition && other === one.offset - 1),
+        )
+        expect(ranges).toHaveLength(starts.length)
+      }),
+    )
   })
 
   it('ask for an answer where somebody awaits it, and tell them what it says', () => {
     const settlements = new Settlements()
     const told: string[] = []
-    for (const id of ['0:0', '0:1']) settlements.add(id, 1, ack, (isAcked) => told.push(`${id} ${isAcked}`))
-    settlements.add('0:2', 1, ack, null)
-    const [frame] = settlements.take()
-    expect(frame).toEqual({ type: 'ack', ids: ['0:0', '0:1', '0:2'], request: 1 })
-    settlements.acked('other', ['0:0'])
+    for (const offset of [0, 1]) settlements.final(at(offset), 1, ack, (isAcked) => told.push(`${offset} ${isAcked}`))
+    settlements.final(at(2), 1, ack, null)
+    expect(shown(settlements.take(numberOf))).toEqual(['ack #1 0-3'])
+    settlements.acked(9, [at(0)])
     expect([told, settlements.isClear]).toEqual([[], false])
-    settlements.acked(1, ['0:0', '0:2'])
-    settlements.acked(1, ['0:1'])
-    expect([told, settlements.isClear]).toEqual([['0:0 true', '0:1 false'], true])
+    settlements.acked(1, [at(2), at(0)])
+    settlements.acked(1, [at(1)])
+    expect([told, settlements.isClear]).toEqual([['0 true', '1 false'], true])
   })
 
   it('await so many answers at a time, and gather meanwhile', () => {
@@ -44,103 +101,123 @@ describe('settlements', () => {
     const requests: number[] = []
     let confirmed = 0
     for (let i = 0; i < 40; i++) {
-      settlements.add(`0:${i}`, 1, ack, () => confirmed++)
-      for (const { request } of settlements.take()) requests.push(request!)
+      settlements.final(at(i), 1, ack, () => confirmed++)
+      for (const { request } of settlements.take(numberOf)) requests.push(request)
     }
     expect(requests).toHaveLength(16)
-    settlements.acked(1, ['0:0'])
-    const [next] = settlements.take()
-    expect(next!.ids).toHaveLength(24)
-    for (const request of [...requests, next!.request]) settlements.acked(request, [])
+    settlements.acked(1, [at(0)])
+    expect(shown(settlements.take(numberOf))).toEqual(['ack #17 16-40'])
+    for (const request of [...requests, 17]) settlements.acked(request, [])
     expect([confirmed, settlements.isClear]).toEqual([40, true])
   })
 
-  it('split what is too much for a frame', () => {
+  it('split what is too much for a request', () => {
     const settlements = new Settlements()
-    for (let i = 0; i < 12_000; i++) settlements.add(`${'t'.repeat(150)}/0:${i}`, 1, ack, null)
-    settlements.extend(
-      Array.from({ length: 25_000 }, (_, i) => `0:${i}`),
-      5,
-    )
-    const frames = settlements.take()
-    expect(frames.map(({ type, ids }) => (type === 'extend' ? ids.length : type))).toEqual([
-      10_000,
-      10_000,
-      5000,
-      'ack',
-      'ack',
-      'ack',
-      'ack',
-    ])
-    for (const frame of frames) expect(JSON.stringify(frame).length).toBeLessThan(1_048_576)
-    expect(frames.flatMap(({ ids }) => ids)).toHaveLength(37_000)
+    for (let i = 0; i < 12_000; i++) settlements.final(at(2 * i), 1, ack, null)
+    settlements.extend(at(0, 250_000), 5)
+    const requests = settlements.take(numberOf)
+    const sizes = requests.map((frame) => ('ranges' in frame ? frame.ranges.length : 0))
+    expect(sizes).toEqual([1, 1, 1, LIMITS.rangesPerFrame, 2000])
+    for (const frame of requests) {
+      const offsets = 'ranges' in frame ? frame.ranges.reduce((sum, { from, to }) => sum + to - from, 0) : 0
+      expect(offsets).toBeLessThanOrEqual(LIMITS.offsetsPerFrame)
+    }
   })
 
   it('tell again over the next connection what somebody awaits, and forget what has no meaning any more', () => {
     const settlements = new Settlements()
     const told: boolean[] = []
-    settlements.add('0:0', 1, ack, (isAcked) => told.push(isAcked))
-    settlements.take()
-    settlements.add('0:1', 1, { verb: 'nack' }, null)
+    settlements.final(at(0), 1, ack, (isAcked) => told.push(isAcked))
+    settlements.take(numberOf)
+    settlements.nack(at(1), undefined, undefined)
     settlements.left(0)
-    expect(settlements.take()).toEqual([{ type: 'ack', ids: ['0:0'], request: 2 }])
+    expect(shown(settlements.take(numberOf))).toEqual(['ack #2 0-1'])
     settlements.failed(2)
     expect(told).toEqual([false])
+  })
+
+  it('keep what concerns a topic without a number until it has one', () => {
+    const settlements = new Settlements()
+    settlements.final(at(0, 1, 0, 'known'), 1, ack, null)
+    settlements.final(at(0, 1, 0, 'unknown'), 1, ack, null)
+    const known = (topic: string): number | undefined => (topic === 'known' ? 3 : undefined)
+    expect(settlements.take(known)).toEqual([
+      { type: 'ack', request: 0, ranges: [{ topic: 3, partition: 0, from: 0, to: 1 }] },
+    ])
+    expect([...settlements.topics]).toEqual(['unknown'])
+    expect(shown(settlements.take(numberOf))).toEqual(['ack 0-1'])
   })
 
   it('keep nobody waiting at the end', () => {
     const settlements = new Settlements()
     const told: boolean[] = []
-    settlements.add('0:0', 1, ack, (isAcked) => told.push(isAcked))
-    settlements.take()
-    settlements.add('0:1', 1, ack, (isAcked) => told.push(isAcked))
+    settlements.final(at(0), 1, ack, (isAcked) => told.push(isAcked))
+    settlements.take(numberOf)
+    settlements.final(at(1), 1, ack, (isAcked) => told.push(isAcked))
     settlements.end()
     expect([told, settlements.isClear]).toEqual([[false, false], true])
   })
 
-  it('know a message that was done just before a connection was lost', () => {
+  it('know messages that were done just before a connection was lost, or while there was none', () => {
     const settlements = new Settlements()
-    settlements.add('0:0', 1, ack, null)
-    settlements.add('0:1', 3, { verb: 'reject', reason: 'bad' }, null)
-    settlements.take()
-    expect(settlements.isRepeated('0:0', 2, 0)).toBe(false)
+    settlements.final(at(0), 1, ack, null)
+    settlements.final(at(1), 3, { verb: 'reject', reason: 'bad' }, null)
+    settlements.take(numberOf)
+    expect(fresh(settlements, parcel(0, 2), 0)).toEqual([0])
+    settlements.final(at(2), 1, ack, null)
     settlements.left(0)
-    expect(settlements.isRepeated('0:0', 2, 10)).toBe(true)
-    expect(settlements.isRepeated('0:1', 4, 10)).toBe(true)
-    expect(settlements.isRepeated('0:2', 2, 10)).toBe(false)
-    expect(settlements.take()).toEqual([
-      { type: 'ack', ids: ['0:0'] },
-      { type: 'reject', ids: ['0:1'], reason: 'bad' },
-    ])
+    settlements.final(at(4), 1, ack, null, false)
+    settlements.take(numberOf)
+    expect(fresh(settlements, parcel(0, 2, 6), 10)).toEqual([1, 3, 5])
+    expect(fresh(settlements, parcel(1, 4), 10)).toEqual([])
+    expect(shown(settlements.take(numberOf))).toEqual(['ack 0-1 2-3 4-5', 'reject 1-2'])
     settlements.left(20)
-    expect(settlements.isRepeated('0:0', 3, 30)).toBe(true)
+    expect(fresh(settlements, parcel(0, 3), 30)).toEqual([])
   })
 
   it('do not mistake for one what is delivered anew after a seek, later, or after a confirmation', () => {
     const settlements = new Settlements()
-    settlements.add('0:0', 1, ack, null)
-    settlements.add('0:1', 1, ack, () => undefined)
-    settlements.take()
-    settlements.acked(1, ['0:1'])
+    settlements.final(at(0), 1, ack, null)
+    settlements.take(numberOf)
+    settlements.final(at(1), 1, ack, () => undefined)
+    settlements.take(numberOf)
+    settlements.final(at(2), 1, ack, null)
+    settlements.take(numberOf)
+    settlements.acked(1, [at(1)])
     settlements.left(0)
-    expect(settlements.isRepeated('0:0', 1, 10)).toBe(false)
-    expect(settlements.isRepeated('0:1', 2, 10)).toBe(false)
-    expect(settlements.isRepeated('0:0', 2, RECENT_MS + 1)).toBe(false)
+    // The answer covers what was sent before it, and nothing after.
+    expect(fresh(settlements, parcel(0, 2, 3), 10)).toEqual([0, 1])
+    expect(fresh(settlements, parcel(2, 1), 10)).toEqual([2])
+    expect(fresh(settlements, parcel(2, 3), RECENT_MS + 1)).toEqual([2])
   })
 
   it('remember so many and no more', () => {
     const settlements = new Settlements()
-    for (let i = 0; i <= RECENT_MAX; i++) settlements.add(`0:${i}`, 1, ack, null)
+    for (let i = 0; i < 3 * RECENT_MAX; i++) {
+      settlements.final(at(2 * i), 1, ack, null)
+      if (i % 100 === 0) settlements.take(numberOf)
+    }
+    settlements.take(numberOf)
     settlements.left(0)
-    expect([settlements.isRepeated('0:0', 2, 1), settlements.isRepeated('0:1', 2, 1)]).toEqual([false, true])
+    expect(fresh(settlements, parcel(0, 2), 1)).toEqual([0])
+    expect(fresh(settlements, parcel(2 * (3 * RECENT_MAX - 1), 2), 1)).toEqual([])
   })
 
-  it('say the latest acknowledgements again to hear that they are durable', () => {
+  it('say the last acknowledgement of each partition again, and ask about those that wait, to hear that all are durable', () => {
     const settlements = new Settlements()
-    for (let i = 0; i < 5; i++) settlements.add(`0:${i}`, 1, ack, null)
-    settlements.take()
-    settlements.confirmLatest(2)
-    expect(settlements.take()).toEqual([{ type: 'ack', ids: ['0:3', '0:4'], request: 1 }])
+    for (let i = 0; i < 5; i++) settlements.final(at(i, i + 1, i % 2), 1, ack, null)
+    settlements.take(numberOf)
+    settlements.final(at(9), 1, ack, null)
+    settlements.confirmLatest()
+    const [frame] = settlements.take(numberOf)
+    expect(frame).toMatchObject({
+      request: 1,
+      ranges: [
+        { partition: 0, from: 4, to: 5 },
+        { partition: 0, from: 9, to: 10 },
+        { partition: 1, from: 3, to: 4 },
+      ],
+    })
     expect(settlements.isClear).toBe(false)
   })
 })

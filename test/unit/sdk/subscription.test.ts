@@ -92,28 +92,19 @@ describe('a subscription with a handler', () => {
     expect(hands.begun.at(-1)).toBe('0:1')
   })
 
-  it('asks the broker what kind of subscription it is before it handles anything', async () => {
+  it('goes by what the broker says that the subscription is', async () => {
     const hands = new Hands()
     const rig = new SubscriptionRig({ concurrency: 10 }, hands.handler)
     rig.socket.open()
+    rig.welcome('key_shared', 60_000)
     rig.deliver('0:0', 'a')
     rig.deliver('0:1', 'a')
     await settle()
-    expect(hands.begun).toEqual([])
-    rig.platform.request().answer(200, { type: 'key_shared', ackDeadlineMs: 60_000 })
-    await settle()
     expect(hands.begun).toEqual(['0:0'])
-  })
-
-  it('goes by what it asked for when the broker does not tell', async () => {
-    const hands = new Hands()
-    const rig = new SubscriptionRig({ type: 'key_shared', concurrency: 10 }, hands.handler)
-    rig.socket.open()
-    rig.deliver('0:0', 'a')
-    rig.deliver('0:1', 'a')
-    rig.platform.request().answer(403, { code: 'permission_denied' })
-    await settle()
-    expect(hands.begun).toEqual(['0:0'])
+    rig.platform.clock.advance(19_999)
+    expect(await rig.sent()).toEqual([])
+    rig.platform.clock.advance(1)
+    expect((await rig.sent()).find(({ type }) => type === 'extend')).toMatchObject({ ms: 60_000, ids: ['0:0', '0:1'] })
   })
 
   it('goes on over a lost connection and does nothing twice', async () => {
@@ -171,10 +162,10 @@ describe('a subscription with a handler', () => {
   it('tells errors and gaps as they come', async () => {
     const gaps: unknown[] = []
     const rig = await opened({ onGap: (gap) => gaps.push(gap) }, () => undefined)
-    rig.socket.say({ type: 'gap', topic: 't', partition: 0, from: 3, to: 5 })
-    rig.socket.say({ type: 'error', code: 'storage_full', detail: 'x' })
-    rig.socket.say({ type: 'error', code: 'whatever', detail: 'x' })
-    rig.socket.say({ type: 'from a later version' })
+    rig.say({ type: 'gap', topic: 0, partition: 0, from: 3, to: 6 })
+    rig.say({ type: 'error', request: 0, code: 'storage_full', detail: 'x' })
+    rig.say({ type: 'error', request: 0, code: 'whatever', detail: 'x' })
+    rig.socket.sayBytes(Uint8Array.of(0x7f, 1, 2, 3))
     expect([gaps, rig.errors]).toEqual([[{ topic: 't', partition: 0, from: 3, to: 5 }], ['storage_full', 'internal']])
   })
 
@@ -211,8 +202,8 @@ describe('a drain', () => {
     expect(await rig.sent()).toEqual([{ type: 'release', ids: ['0:3'] }])
     await hands.done('0:1')
     const last = await rig.sent()
-    expect(last).toEqual([{ type: 'ack', ids: ['0:1', '0:0', '0:1'], request: 1 }])
-    rig.socket.say({ type: 'acked', request: 1, ids: ['0:0', '0:1'] })
+    expect(last).toEqual([{ type: 'ack', ids: ['0:0', '0:1'], request: 1 }])
+    rig.acked(1, ['0:0', '0:1'])
     await rig.soon()
     expect([rig.socket.closedWith, isDrained]).toEqual([1000, false])
     rig.socket.end(1000)
@@ -288,7 +279,7 @@ describe('a subscription without a handler', () => {
     await settle()
     const [frame] = await rig.sent()
     expect(frame).toEqual({ type: 'ack', ids: ['0:0', '0:1'], request: 1 })
-    rig.socket.say({ type: 'acked', request: 1, ids: ['0:0'] })
+    rig.acked(1, ['0:0'])
     expect(await Promise.all(acks)).toEqual([true, false])
   })
 
@@ -301,9 +292,10 @@ describe('a subscription without a handler', () => {
     const before = rig.platform.sockets.length
     while (rig.platform.sockets.length === before) rig.platform.clock.runNext()
     rig.socket.open()
+    rig.welcome('shared', 3000)
     const [frame] = await rig.sent()
     expect(frame).toEqual({ type: 'ack', ids: ['0:0'], request: 2 })
-    rig.socket.say({ type: 'acked', request: 2, ids: ['0:0'] })
+    rig.acked(2, ['0:0'])
     expect(await acked).toBe(true)
   })
 
@@ -325,8 +317,8 @@ describe('a subscription without a handler', () => {
     await iterator.next()
     const left = iterator.return!()
     const frames = await rig.sent()
-    expect(frames.filter(({ type }) => type === 'release').flatMap(({ ids }) => ids)).toEqual(['0:2', '0:1'])
-    for (const { request } of frames) if (request) rig.socket.say({ type: 'acked', request, ids: ['0:0'] })
+    expect(frames.filter(({ type }) => type === 'release').flatMap(({ ids }) => ids)).toEqual(['0:1', '0:2'])
+    for (const { request } of frames) if (request) rig.acked(request, ['0:0'])
     await rig.soon()
     rig.socket.end(1000)
     expect(await left).toEqual({ done: true, value: undefined })

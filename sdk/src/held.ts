@@ -1,0 +1,51 @@
+/**
+ * A message that somebody has in hand: it was taken to be handled and is not finished. A record, kept by holding.ts;
+ * what its message is told to do goes to the consumer.
+ */
+import { type Decided, type Decision, Message } from './message.ts'
+import type { Parcel, Place } from './parcel.ts'
+
+/** Hears what becomes of the messages in hand; the promise says whether the broker confirmed it. */
+export interface HeldOwner {
+  settle(held: Held<unknown>, decision: Decision, isAwaited: boolean): Promise<boolean>
+  extend(held: Held<unknown>, ms: number): void
+}
+
+export class Held<T> implements Decided {
+  readonly message: Message<T>
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+  readonly place: Place<Held<unknown>>
+  /** Where messages of its key go one after the other. */
+  readonly lane: string | null
+  readonly arrivedAt: number
+  /** The attempt of the delivery that it lies here by; higher than the message's own when it came again meanwhile. */
+  attempt: number
+  isDone = false
+  /** The delivery is good; false when its connection was lost, and after it was settled. */
+  isLeased = true
+  leasedAt: number
+  readonly #owner: HeldOwner
+
+  constructor(parcel: Parcel, index: number, lane: string | null, place: Place<Held<unknown>>, owner: HeldOwner) {
+    this.message = new Message<T>(parcel, index, this)
+    this.topic = parcel.topic
+    this.partition = parcel.partition
+    this.offset = parcel.baseOffset + index
+    this.place = place
+    this.lane = lane
+    this.arrivedAt = parcel.arrivedAt
+    this.attempt = parcel.attempt
+    this.leasedAt = parcel.leasedAt
+    this.#owner = owner
+  }
+
+  settle(decision: Decision, isAwaited: boolean): Promise<boolean> {
+    return this.#owner.settle(this, decision, isAwaited)
+  }
+
+  extend(ms: number): void {
+    this.#owner.extend(this, ms)
+  }
+}
