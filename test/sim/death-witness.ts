@@ -97,9 +97,9 @@ export class DeathWitness {
     return this.#places.has(place) && (this.#underWay > 0 || this.#movedAt >= seenAt)
   }
 
-  /** Whether a redrive may bring it, also to where it was passed over in a seek. */
+  /** Whether a redrive may bring what was never seen, also to where it was passed over in a seek. */
   mayComeBack(place: string): boolean {
-    return this.redrives > 0 && this.#places.has(place)
+    return this.redrives > 0 && this.mayBeBuried(place, false)
   }
 
   /** Whether the message's letter is where it must be before the message is acknowledged. */

@@ -61,7 +61,7 @@ export class Puller {
         this.#witness.count(deliveries.length > 0 ? 'pull' : 'pull empty')
         // What was on its way too long, or was overtaken by a seek, lies with nobody any more: as if the answer got lost.
         if (this.#witness.now - asked.now >= ACK_DEADLINE_MS || this.#seen.seeks !== seeks) {
-          this.#seen.deaths.hasLostPulls = true
+          this.#seen.lost(deliveries)
           return
         }
         for (const delivery of deliveries) this.#grip.take(delivery, asked)

@@ -4,6 +4,7 @@
  * soon or without a trace (`death-witness.ts`), or lies with two at once.
  */
 import { addresseeOf } from '../../src/subscription/addressee.ts'
+import type { Delivery } from '../../src/subscription/subscription.ts'
 import { AttendanceWitness } from './attendance-witness.ts'
 import { identityOf, type Role } from './cast.ts'
 import { DeathWitness } from './death-witness.ts'
@@ -97,6 +98,15 @@ export class SubscriptionWitness {
     }
     this.#seen.set(place, seen)
     this.#order.open(seen)
+  }
+
+  /** A pull was answered with them, and nobody got the answer. */
+  lost(deliveries: readonly Delivery[]): void {
+    this.deaths.hasLostPulls = true
+    for (const { topic, partition, from, to, attempt } of deliveries) {
+      if (!this.#witness.topic(topic).isLive) continue
+      for (let offset = from; offset < to; offset++) this.deaths.delivered({ topic, partition, offset }, attempt)
+    }
   }
 
   #checkAgain(before: Sighting, { attempt, holder }: Arrival, label: string): void {
