@@ -11,6 +11,7 @@ import type { Platform } from './platform.ts'
 import { TidingsError } from './protocol/errors.ts'
 import { checkName } from './protocol/limits.ts'
 import { PublishGate } from './publish-gate.ts'
+import { PublishLink } from './publish-link.ts'
 import { Publisher, type PublisherOptions } from './publisher.ts'
 import type { SubscribeOptions } from './subscribe-options.ts'
 import { type DrainOptions, type Handler, type Inspector, Subscription } from './subscription.ts'
@@ -40,13 +41,14 @@ const PUBLISHER_DEFAULTS: PublisherOptions = {
   bufferBytes: 64 * 1_048_576,
   waitingCount: 100_000,
   batchCount: 10_000,
-  batchBytes: 1_048_576,
+  batchBytes: 262_144,
 }
 const FLUSH_MS = 30_000
 
 export class Client {
   readonly #connector: Connector
   readonly #options: PublisherOptions
+  readonly #link: PublishLink
   readonly #publishers = new Map<string, Publisher>()
   readonly #subscriptions = new Set<{ drain(options: DrainOptions): Promise<void> }>()
   /** What was made of definitions: checks are set up once for each. */
@@ -66,6 +68,7 @@ export class Client {
       requestTimeoutMs: positive('requestTimeoutMs', requestTimeoutMs ?? PUBLISHER_DEFAULTS.requestTimeoutMs),
       bufferBytes: positive('bufferBytes', bufferBytes ?? PUBLISHER_DEFAULTS.bufferBytes),
     }
+    this.#link = new PublishLink(this.#connector, this.#options.requestTimeoutMs)
   }
 
   /** `T` is what JSON gives back of the values. A pattern (`orders.*`) can be subscribed to and not published to. */
@@ -102,13 +105,15 @@ export class Client {
     await this.#inbox?.close()
     this.#answers.close()
     for (const publisher of this.#publishers.values()) publisher.close()
+    this.#link.close()
     this.#connector.close()
   }
 
   #plainParts(name: string): TopicParts {
+    let publisher: Publisher | undefined
     return {
       publish: (value, options, isTry) => {
-        const publisher = this.#publisher(name)
+        publisher ??= this.#publisher(name)
         return isTry ? publisher.tryPublish(value, options) : publisher.publish(value, options)
       },
       subscribe: (...subscribed) => this.#subscribe(name, ...subscribed),
@@ -145,7 +150,7 @@ export class Client {
     checkName('topic', topic)
     // While it closes, handlers may publish to the last.
     if (this.#connector.isClosed) throw closed()
-    return new Publisher(topic, this.#connector, this.#options)
+    return new Publisher(topic, this.#connector, this.#link, this.#options)
   }
 
   /** Its subscription is not among those that are drained first: handlers may ask to the last. */

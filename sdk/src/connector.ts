@@ -1,6 +1,6 @@
 /**
- * What every part of a client shares: the platform, the endpoints and the token. Also the source of idempotency
- * keys: a name for this client and a count, so that no two publishes anywhere have the same.
+ * What every part of a client shares: the platform, the endpoints and the token. Also the source of names: ids of
+ * producers, and idempotency keys, which are a name for this client and a count.
  */
 import { Credentials, type Token } from './credentials.ts'
 import { Endpoints } from './endpoints.ts'
@@ -31,15 +31,9 @@ export class Connector {
     return `${this.#producer}-${this.#sequence++}`
   }
 
-  post(
-    url: string,
-    body: string,
-    token: string | undefined,
-    timeoutMs: number,
-    done: (outcome: HttpOutcome) => void,
-  ): void {
-    const headers = { 'content-type': 'application/json', ...authorization(token) }
-    this.#http.send({ method: 'POST', url, headers, body, timeoutMs }, done)
+  /** A number that nobody else has: from 1 to 2^53 - 1. */
+  number(): number {
+    return (this.random.uint32() & 0x1f_ffff) * 0x1_0000_0000 + this.random.uint32() || 1
   }
 
   /** Any request; `body` is JSON. */

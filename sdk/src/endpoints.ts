@@ -14,6 +14,10 @@ export class Endpoints {
     if (this.#urls.length === 0) throw new TidingsError('invalid_argument', 'url: give at least one')
   }
 
+  get count(): number {
+    return this.#urls.length
+  }
+
   get current(): string {
     return this.#urls[this.#current]!
   }

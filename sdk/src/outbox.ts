@@ -1,65 +1,68 @@
 /**
- * The publishes of one topic that are not settled, in order: what goes into the next batch, what becomes of it when
- * the batch is answered, what is too late. One batch is under way at a time and stays at the front until it
- * is settled, so a repetition cannot change the order. A decision; publisher.ts owns clock and network.
+ * The publishes of one topic that are not settled, in order, as the frames in which they go: which frame is next,
+ * under which number, and what becomes of it when it is answered, refused, or the connection is lost. A decision;
+ * publisher.ts owns clock and network. The rules of numbers are docs/PROTOCOL.md's:
  *
- * A batch that the broker refuses stores nothing, and does not say in a form for programs which entry it disliked. So
- * the next batch has half of it, and so on down to the one that fails alone; from there batches double again.
+ * A frame that may be stored is frozen: it goes again as it was, before anything new. One of which nothing is stored
+ * gets its number anew, so that none is left out; what was sent behind it is refused too and goes again. Keyed
+ * frames travel alone, since they have no place in the order of numbers.
  */
 
 import { TidingsError } from './protocol/errors.ts'
+import { LIMITS } from './protocol/limits.ts'
 import type { PublishReceipt } from './publish-answer.ts'
+import { type Draft, draftRoom, isKeyed } from './publish-entry.ts'
 import { PublishError } from './publish-error.ts'
+import { type Pending, Shipment } from './shipment.ts'
 
 export interface OutboxLimits {
-  /** Bytes of entries held, those under way included; an entry that is larger alone is let in when nothing is held. */
+  /** Bytes of records held, those under way included; one that is larger alone is let in when nothing is held. */
   bufferBytes: number
   batchCount: number
   batchBytes: number
 }
 
-export interface Pending {
-  readonly text: string
-  readonly bytes: number
-  readonly idempotencyKey: string
-  /** Monotonic milliseconds. */
-  readonly deadline: number
-  /** Called exactly once. */
-  readonly settle: (error: PublishError | null, receipt: PublishReceipt | null) => void
-  isSettled: boolean
-  /** It is in the batch under way. */
-  isFlying: boolean
-  /** It may be stored: it was sent, and nobody said what became of it. */
-  isInDoubt: boolean
-  lastError: TidingsError | null
+export interface OutboxNames {
+  /** A name for a producer that nobody else has: from 1 to 2^53 - 1. */
+  producerId(): number
+  idempotencyKey(): string
+}
+
+/** What a refusal says, beside its error. */
+export interface Blame {
+  entry: number | null
+  mayBeStored: boolean
 }
 
 export class Outbox {
   readonly #limits: OutboxLimits
-  #queue: Pending[] = []
-  #head = 0
-  /** The batch under way, which begins at the head; `#span` counts what was settled in between too. */
-  #flying: Pending[] = []
-  #span = 0
+  readonly #names: OutboxNames
+  producerId: number
+  /** Those under way come first, but while `#isHalted`. */
+  #shipments: Shipment[] = []
+  #flying = 0
+  /** One was refused: nothing is sent until those behind it are answered. */
+  #isHalted = false
+  /** The numbers of this producer are of no use any more. */
+  #isSpent = false
+  /** A number that was refused for what is in its frame: nothing behind it is stored. */
+  #gapAt = Number.POSITIVE_INFINITY
+  #nextSequence = 0
+  #nextKeyed = 0
+  /** The highest number of which the broker said that it is stored. */
+  #lastStored = -1
   #bytes = 0
-  /** Most entries of the next batch. */
-  #most: number
-  /** So many at the front have one among them that is refused. */
-  #suspects = 0
   /** No unsettled entry is due before it. */
   #dueAt = Number.POSITIVE_INFINITY
 
-  constructor(limits: OutboxLimits) {
+  constructor(limits: OutboxLimits, names: OutboxNames) {
     this.#limits = limits
-    this.#most = limits.batchCount
+    this.#names = names
+    this.producerId = names.producerId()
   }
 
   get heldBytes(): number {
     return this.#bytes
-  }
-
-  get isFlying(): boolean {
-    return this.#span > 0
   }
 
   get isEmpty(): boolean {
@@ -71,134 +74,257 @@ export class Outbox {
     return this.isEmpty ? Number.POSITIVE_INFINITY : this.#dueAt
   }
 
+  /** Whether a refusal now is the first one, and not that of a frame behind it. */
+  get isFirstRefused(): boolean {
+    return !this.#isHalted
+  }
+
   hasRoom(bytes: number): boolean {
     return this.#bytes === 0 || this.#bytes + bytes <= this.#limits.bufferBytes
   }
 
-  add(entry: Pending): void {
-    this.#queue.push(entry)
+  /** Adds a publish behind all others. Throws what is wrong with it; `isTry`: also `overloaded` where it has no room. */
+  add(draft: Draft, entry: Pending, isTry: boolean): void {
+    const shipment = this.#shipmentFor(draft)
+    entry.bytes = shipment.write(draft)
+    if (isTry && !this.hasRoom(entry.bytes)) {
+      if (shipment.entries.length === 0) this.#shipments.pop()
+      throw full(this.#bytes)
+    }
+    shipment.add(entry)
     this.#bytes += entry.bytes
-    this.#dueAt = Math.min(this.#dueAt, entry.deadline)
+    if (entry.deadline < this.#dueAt) this.#dueAt = entry.deadline
   }
 
-  /** The next batch, which is under way from now on; empty when there is none or one still is. */
-  take(): readonly Pending[] {
-    if (this.isFlying) return []
-    const batch: Pending[] = []
-    let bytes = 0
-    let at = this.#head
-    for (; at < this.#queue.length && batch.length < this.#most; at++) {
-      const entry = this.#queue[at]!
+  /** The next frame, which is under way from now on; null while there is none, or it has to wait. */
+  next(partitionCount: number): Shipment | null {
+    while (!this.#isHalted) {
+      const shipment = this.#shipments[this.#flying]
+      if (!shipment) return null
+      if (!shipment.isFrozen) shipment.shake()
+      if (shipment.entries.length === 0) {
+        this.#shipments.splice(this.#flying, 1)
+        continue
+      }
+      const mayJoin = !shipment.isKeyed && !this.#shipments[0]!.isKeyed && this.#flying < LIMITS.publishWindow
+      if (this.#flying > 0 && !mayJoin) return null
+      if (shipment.isKeyed) shipment.sequence = this.#nextKeyed++
+      else if (!shipment.isFrozen) {
+        shipment.sequence = this.#nextSequence++
+        shipment.partitionCount = partitionCount
+      }
+      shipment.isFlying = true
+      this.#flying++
+      return shipment
+    }
+    return null
+  }
+
+  /** The frame under way that an answer is about; undefined where the broker answers what was not asked. */
+  find(isKeyedFrame: boolean, sequence: number): Shipment | undefined {
+    return this.#shipments.find((one) => one.isFlying && one.isKeyed === isKeyedFrame && one.sequence === sequence)
+  }
+
+  /** The frame is stored; one receipt for each of its entries. */
+  stored(shipment: Shipment, receipts: readonly PublishReceipt[]): void {
+    if (!shipment.isKeyed) this.#lastStored = Math.max(this.#lastStored, shipment.sequence)
+    this.#remove(shipment)
+    const { entries } = shipment
+    for (let i = 0; i < entries.length; i++) {
+      const entry = entries[i]!
       if (entry.isSettled) continue
-      if (batch.length > 0 && bytes + entry.bytes > this.#limits.batchBytes) break
-      bytes += entry.bytes
-      entry.isFlying = true
-      batch.push(entry)
+      this.#settled(shipment, entry)
+      entry.resolve(receipts[i]!)
     }
-    if (batch.length === 0) this.#drop(at)
-    else this.#span = at - this.#head
-    this.#flying = batch
-    return batch
+    this.#landed()
   }
 
-  /** The batch under way is stored; one receipt for each of its entries. */
-  stored(receipts: readonly PublishReceipt[]): void {
-    this.#flying.forEach((entry, i) => this.#settle(entry, null, receipts[i]!))
-    this.#suspects = Math.max(0, this.#suspects - this.#flying.length)
-    if (this.#suspects === 0) this.#most = Math.min(this.#limits.batchCount, this.#most * 2)
-    this.#land()
+  /** The frame was refused, and is to be sent again, without the entry that is to blame where there is one. */
+  returned(shipment: Shipment, error: TidingsError, { entry, mayBeStored }: Blame): void {
+    shipment.lastError = error
+    shipment.isFlying = false
+    this.#flying--
+    this.#isHalted = true
+    const culprit = entry === null ? undefined : shipment.entries[entry]
+    if (culprit) {
+      this.#leaveGap(shipment)
+      if (!culprit.isSettled) this.#fail(shipment, culprit, error, shipment.isFrozen)
+      shipment.shake()
+      if (shipment.entries.length === 0) this.#remove(shipment)
+    }
+    // A number below one that is stored cannot be given to another frame.
+    if (mayBeStored || (!shipment.isKeyed && shipment.sequence < this.#lastStored)) shipment.isFrozen = true
+    this.#landed()
   }
 
-  /** The batch under way was refused. `isForAll`: whatever its entries are, not because of one of them. */
-  refused(error: TidingsError, isForAll: boolean): void {
-    const batch = this.#flying
-    if (isForAll || batch.length === 1) {
-      // An internal error is no promise that nothing was stored.
-      for (const entry of batch) this.#fail(entry, error, entry.isInDoubt || error.code === 'internal')
-      this.#most = isForAll ? this.#limits.batchCount : 1
-      this.#suspects = 0
-      this.#land()
-    } else {
-      this.#most = Math.ceil(batch.length / 2)
-      this.#suspects = batch.length
-      this.#return()
-    }
+  /** The frame was refused for good. */
+  refused(shipment: Shipment, error: TidingsError, mayBeStored: boolean): void {
+    // An internal error is no promise that nothing was stored.
+    const isInDoubt = mayBeStored || shipment.isFrozen || error.code === 'internal'
+    if (!isInDoubt) this.#leaveGap(shipment)
+    else if (!shipment.isKeyed) this.#isSpent = true
+    this.#isHalted = true
+    this.#remove(shipment)
+    for (const entry of shipment.entries) if (!entry.isSettled) this.#fail(shipment, entry, error, isInDoubt)
+    this.#landed()
   }
 
-  /** The batch under way goes back to the front, to be sent again. */
-  again(error: TidingsError, isInDoubt: boolean): void {
-    for (const entry of this.#flying) {
-      entry.lastError = error
-      if (isInDoubt) entry.isInDoubt = true
+  /** Nobody will say what became of the frame. */
+  lost(shipment: Shipment, error: TidingsError): void {
+    this.refused(shipment, new TidingsError('outcome_unknown', UNKNOWN, { cause: error }), true)
+  }
+
+  /** The connection is gone, and with it the answers that were due. */
+  left(error: TidingsError): void {
+    const flying = this.#shipments.filter(({ isFlying }) => isFlying)
+    for (const shipment of flying) {
+      if (this.#isSpent && !shipment.isKeyed) {
+        this.lost(shipment, error)
+        continue
+      }
+      shipment.isFlying = false
+      shipment.isFrozen ||= shipment.isKeyed || shipment.sequence < this.#gapAt
+      shipment.lastError = error
+      this.#flying--
     }
-    this.#return()
+    // What was refused and goes again before one that is in doubt keeps its number too.
+    const last = this.#shipments.findLastIndex((one) => one.isFrozen && !one.isKeyed)
+    for (const shipment of this.#shipments.slice(0, last + 1)) shipment.isFrozen = true
+    this.#landed()
+    this.#forget()
+  }
+
+  /** Why nothing could be sent: told to those who wait in vain. */
+  troubled(error: TidingsError): void {
+    for (const shipment of this.#shipments) shipment.lastError = error
+  }
+
+  /** Fails all that is not settled. */
+  failAll(error: TidingsError): void {
+    for (const { shipment, entry } of this.#unsettled()) {
+      this.#fail(shipment, entry, error, shipment.isFlying || shipment.isFrozen)
+    }
+    this.#forget()
   }
 
   /** Fails what is too late by now. */
   expire(now: number): void {
     this.#dueAt = Number.POSITIVE_INFINITY
-    for (const entry of this.#unsettled()) {
+    for (const { shipment, entry } of this.#unsettled()) {
       if (entry.deadline > now) this.#dueAt = Math.min(this.#dueAt, entry.deadline)
-      else this.#giveUp(entry, entry.lastError ?? new TidingsError('unavailable', 'no broker answered in time'))
+      else {
+        const error = shipment.lastError ?? new TidingsError('unavailable', 'no broker answered in time')
+        this.#giveUp(shipment, entry, error)
+      }
     }
+    this.#forget()
   }
 
   /** Its publisher wants it back. */
   abort(entry: Pending, cause: unknown): void {
-    if (!entry.isSettled) this.#giveUp(entry, new TidingsError('aborted', 'the publish was taken back', { cause }))
+    const shipment = this.#shipments.find(({ entries }) => entries.includes(entry))
+    if (!shipment || entry.isSettled) return
+    this.#giveUp(shipment, entry, new TidingsError('aborted', 'the publish was taken back', { cause }))
+    this.#forget()
   }
 
   /** The client ends. */
   abandon(): void {
-    for (const entry of this.#unsettled()) {
-      this.#giveUp(entry, new TidingsError('aborted', 'the client was closed before the broker had answered'))
+    for (const { shipment, entry } of this.#unsettled()) {
+      const detail = 'the client was closed before the broker had answered'
+      this.#giveUp(shipment, entry, new TidingsError('aborted', detail))
+    }
+    this.#shipments = []
+    this.#flying = 0
+  }
+
+  #shipmentFor(draft: Draft): Shipment {
+    const { batchCount, batchBytes } = this.#limits
+    const needsKey = isKeyed(draft)
+    let shipment = this.#shipments.at(-1)
+    const isFit =
+      shipment &&
+      !shipment.isFlying &&
+      !shipment.isFrozen &&
+      (shipment.isKeyed || !needsKey) &&
+      shipment.entries.length < batchCount &&
+      shipment.size + draftRoom(draft) <= batchBytes
+    if (!shipment || !isFit) {
+      shipment = new Shipment(needsKey)
+      this.#shipments.push(shipment)
+    }
+    // Without a key it could not be repeated.
+    if (shipment.isKeyed) draft.idempotencyKey ??= this.#names.idempotencyKey()
+    return shipment
+  }
+
+  *#unsettled(): Generator<{ shipment: Shipment; entry: Pending }> {
+    for (const shipment of this.#shipments) {
+      for (const entry of shipment.entries) if (!entry.isSettled) yield { shipment, entry }
     }
   }
 
-  *#unsettled(): Generator<Pending> {
-    for (let at = this.#head; at < this.#queue.length; at++) {
-      if (!this.#queue[at]!.isSettled) yield this.#queue[at]!
-    }
+  /** Once nothing is under way, numbers are given anew, from the first that is free. */
+  #landed(): void {
+    if (this.#flying > 0) return
+    this.#isHalted = false
+    this.#gapAt = Number.POSITIVE_INFINITY
+    if (this.#isSpent) return this.#renew()
+    let last = this.#lastStored
+    for (const shipment of this.#shipments)
+      if (shipment.isFrozen && !shipment.isKeyed) last = Math.max(last, shipment.sequence)
+    this.#nextSequence = last + 1
   }
 
-  /** Ends the wait for it. Under way, it may be stored all the same, and there is no repetition any more. */
-  #giveUp(entry: Pending, error: TidingsError): void {
-    const mayBeStored = entry.isInDoubt || entry.isFlying
-    if (!mayBeStored) return this.#fail(entry, error, false)
-    const detail = 'the publish was sent and may or may not be stored: no answer came in time'
-    this.#fail(entry, new TidingsError('outcome_unknown', detail, { cause: error }), true)
+  #leaveGap({ isKeyed: hasNoNumber, sequence }: Shipment): void {
+    if (!hasNoNumber) this.#gapAt = Math.min(this.#gapAt, sequence)
   }
 
-  #fail(entry: Pending, error: TidingsError, mayBeStored: boolean): void {
-    this.#settle(entry, new PublishError(error, mayBeStored ? 'unknown' : 'not_stored', entry.idempotencyKey), null)
+  /** Another producer: nothing that this one sent, and that is still here, is stored. */
+  #renew(): void {
+    this.#isSpent = false
+    this.producerId = this.#names.producerId()
+    this.#nextSequence = 0
+    this.#lastStored = -1
+    for (const shipment of this.#shipments) shipment.isFrozen &&= shipment.isKeyed
   }
 
-  #settle(entry: Pending, error: PublishError | null, receipt: PublishReceipt | null): void {
-    if (entry.isSettled) return
+  /** Drops frames that nobody waits for; sent again, they would come as a surprise. */
+  #forget(): void {
+    if (this.#flying > 0 || this.#shipments.some((one) => one.isFrozen && !one.isDead)) return
+    const dead = this.#shipments.filter(({ isDead }) => isDead)
+    this.#shipments = this.#shipments.filter(({ isDead }) => !isDead)
+    if (dead.some((one) => one.isFrozen && !one.isKeyed)) this.#renew()
+  }
+
+  /** Ends the wait for it. What was sent may be stored all the same. */
+  #giveUp(shipment: Shipment, entry: Pending, error: TidingsError): void {
+    if (!shipment.isFlying && !shipment.isFrozen) return this.#fail(shipment, entry, error, false)
+    this.#fail(shipment, entry, new TidingsError('outcome_unknown', UNKNOWN, { cause: error }), true)
+  }
+
+  #fail(shipment: Shipment, entry: Pending, error: TidingsError, mayBeStored: boolean): void {
+    this.#settled(shipment, entry)
+    entry.reject(new PublishError(error, mayBeStored ? 'unknown' : 'not_stored', entry.idempotencyKey))
+  }
+
+  #settled(shipment: Shipment, entry: Pending): void {
     entry.isSettled = true
+    entry.unlisten?.()
+    shipment.settledCount++
     this.#bytes -= entry.bytes
-    entry.settle(error, receipt)
   }
 
-  #return(): void {
-    for (const entry of this.#flying) entry.isFlying = false
-    this.#span = 0
-    this.#flying = []
+  #remove(shipment: Shipment): void {
+    if (shipment.isFlying) this.#flying--
+    shipment.isFlying = false
+    const at = this.#shipments.indexOf(shipment)
+    if (at !== -1) this.#shipments.splice(at, 1)
   }
+}
 
-  #land(): void {
-    const to = this.#head + this.#span
-    this.#span = 0
-    this.#flying = []
-    this.#drop(to)
-  }
+const UNKNOWN = 'the publish was sent and may or may not be stored: no answer came in time'
 
-  /** Forgets what lies before `to`; moves the rest down when half of the list is gone. */
-  #drop(to: number): void {
-    this.#head = to
-    if (this.#head === this.#queue.length) this.#queue = []
-    else if (this.#head > 1024 && this.#head * 2 > this.#queue.length) this.#queue = this.#queue.slice(this.#head)
-    else return
-    this.#head = 0
-  }
+function full(heldBytes: number): TidingsError {
+  return new TidingsError('overloaded', `${heldBytes} bytes wait to be published, and the buffer is full: try later`)
 }

@@ -1,18 +1,18 @@
 /**
- * What became of a batch: stored, refused, or to be sent again, with what is known about whether it was stored.
- * Total: any bytes from any peer give one of the three. A codec; called by publisher.ts.
+ * What the broker said became of a frame, as receipts for those who published, or as an error of the table. Codecs;
+ * called by outbox.ts and publisher.ts.
  */
-import { retryAfterMs } from './backoff.ts'
-import type { HttpOutcome } from './platform.ts'
-import { refusalOf } from './problem.ts'
+import { isErrorCode } from './problem.ts'
 import { TidingsError } from './protocol/errors.ts'
+import { formatMessageId, formatTimestamp } from './protocol/message.ts'
+import type { KeyedReceipt, PublishAnswer, RefusedFrame } from './protocol/publish-answers.ts'
 
 export interface PublishReceipt {
   topic: string
   partition: number
   offset: number
   id: string
-  /** RFC 3339. Absent for a scheduled message, and from brokers that do not tell it for batches. */
+  /** RFC 3339. Absent for a scheduled message. */
   timestamp?: string
   /** The idempotency key was seen before: this is where the first message lies. */
   duplicate?: true
@@ -20,50 +20,47 @@ export interface PublishReceipt {
   scheduled?: { id: string; deliverAt: string }
 }
 
-export type BatchVerdict =
-  | { kind: 'stored'; receipts: PublishReceipt[] }
-  | { kind: 'refused'; error: TidingsError }
-  | { kind: 'again'; error: TidingsError; isInDoubt: boolean; afterMs: number }
+export type StoredAnswer = PublishAnswer & { type: 'stored' }
 
-/** `count` entries were sent. `now` is wall time. */
-export function verdictOf(outcome: HttpOutcome, topic: string, count: number, now: number): BatchVerdict {
-  if (outcome.kind === 'lost') {
-    const { sent, cause } = outcome
-    const error = sent
-      ? new TidingsError('outcome_unknown', 'the connection ended before the broker answered', { cause })
-      : new TidingsError('unavailable', 'no connection to the broker', { cause })
-    return { kind: 'again', error, isInDoubt: sent, afterMs: 0 }
-  }
-  if (outcome.status === 200) {
-    const receipts = receiptsOf(outcome.body, topic, count)
-    if (receipts) return { kind: 'stored', receipts }
-    const error = new TidingsError('outcome_unknown', 'the answer is not one that a broker would give')
-    return { kind: 'again', error, isInDoubt: true, afterMs: 0 }
-  }
-  const error = refusalOf(outcome.status, outcome.body)
-  if (!error.retryable) return { kind: 'refused', error }
-  // Of several messages some may have been stored before one of their partitions failed.
-  const isInDoubt = error.code === 'outcome_unknown' || (count > 1 && error.status >= 500)
-  return { kind: 'again', error, isInDoubt, afterMs: retryAfterMs(outcome.retryAfter, now) }
+/** A time that a Date can hold; the broker's own always are. */
+function timeText(ms: number): string {
+  return formatTimestamp(Math.min(ms, 8_640_000_000_000_000))
 }
 
-function receiptsOf(body: string, topic: string, count: number): PublishReceipt[] | null {
-  let answer: { receipts?: unknown }
-  try {
-    answer = JSON.parse(body) as { receipts?: unknown }
-  } catch {
-    return null
+/** One receipt for each of `count` records, or null where the answer is not about so many. */
+export function storedReceipts({ parts, partOf }: StoredAnswer, topic: string, count: number): PublishReceipt[] | null {
+  if (parts.reduce((sum, part) => sum + part.count, 0) !== count) return null
+  const receipts = new Array<PublishReceipt>(count)
+  const next = parts.map(({ baseOffset }) => baseOffset)
+  for (let i = 0; i < count; i++) {
+    const index = partOf === null ? 0 : partOf[i]!
+    const { partition, timestamp } = parts[index]!
+    const offset = next[index]!++
+    const id = formatMessageId(partition, offset)
+    receipts[i] = { topic, partition, offset, id, timestamp: timeText(timestamp) }
   }
-  const receipts = answer?.receipts
-  if (!Array.isArray(receipts) || receipts.length !== count) return null
-  for (const receipt of receipts as PublishReceipt[]) {
-    if (typeof receipt !== 'object' || receipt === null) return null
-    if (receipt.scheduled !== undefined) {
-      receipt.partition = -1
-      receipt.offset = -1
-      receipt.id = receipt.scheduled.id
-    } else if (typeof receipt.offset !== 'number' || typeof receipt.partition !== 'number') return null
-    receipt.topic = topic
-  }
-  return receipts as PublishReceipt[]
+  return receipts
+}
+
+export function keyedReceipts(
+  receipts: readonly KeyedReceipt[],
+  topic: string,
+  count: number,
+): PublishReceipt[] | null {
+  if (receipts.length !== count) return null
+  return receipts.map((receipt) => {
+    const repeated = receipt.duplicate ? { duplicate: true as const } : {}
+    if ('scheduled' in receipt) {
+      const { scheduled: id, deliverAt } = receipt
+      return { topic, partition: -1, offset: -1, id, scheduled: { id, deliverAt: timeText(deliverAt) }, ...repeated }
+    }
+    const { partition, offset, timestamp } = receipt
+    const id = formatMessageId(partition, offset)
+    return { topic, partition, offset, id, timestamp: timeText(timestamp), ...repeated }
+  })
+}
+
+/** A code from a later version counts as `internal`. */
+export function refusalError({ code, detail }: Pick<RefusedFrame, 'code' | 'detail'>): TidingsError {
+  return new TidingsError(isErrorCode(code) ? code : 'internal', detail)
 }

@@ -1,11 +1,23 @@
 /**
- * One publish as an entry of a batch request: the value and what goes with it, checked against the protocol's
- * limits before anything is sent, as the JSON text that the broker reads. A codec; called by publisher.ts.
+ * One publish as a record's bytes: the value and what goes with it, checked against the protocol's limits before
+ * anything is sent, written straight into the frame in which it travels. A codec; called by outbox.ts for every
+ * publish, so texts are encoded once and not looked through before.
  */
-import { toBase64 } from './base64.ts'
 import { TidingsError } from './protocol/errors.ts'
 import { LIMITS } from './protocol/limits.ts'
 import { parseTimestamp, valueKind } from './protocol/message.ts'
+import type { KeyedEntry } from './protocol/publish-frames.ts'
+import {
+  CONTENT_TYPE_NAMED,
+  CONTENT_TYPES,
+  EXPIRES,
+  encodeHeaders,
+  HAS_KEY,
+  putU16,
+  putU32,
+  putU64,
+  RECORD_HEADER_BYTES,
+} from './protocol/record.ts'
 
 export interface PublishOptions {
   /** Messages of one key stay in order, in one partition. */
@@ -19,58 +31,109 @@ export interface PublishOptions {
   delayMs?: number
   /** A Date or an RFC 3339 text. */
   deliverAt?: Date | string
-  /** Default: one of its own for every publish, so that repetitions by this client never double. */
+  /** Of yours, to publish the same again later, from another client too. The client's own repetitions need none. */
   idempotencyKey?: string
   /** Takes the publish back while it has not been sent; see docs/SDK.md for what it means afterwards. */
   signal?: AbortSignal
-  /** Longest wait for the receipt. Keep it under the topic's `deduplicationWindowMs`. */
+  /** Longest wait for the receipt. Keep it under five minutes, or the topic's `deduplicationWindowMs`. */
   timeoutMs?: number
 }
 
+/** A publish that was found good, but for what only its bytes show. */
+export interface Draft {
+  value: string | Uint8Array
+  contentType: string
+  key: string | null
+  headers: Uint8Array | null
+  ttlMs: number | null
+  /** Null, but for keyed drafts: those that ask for more than a place in a numbered frame. */
+  idempotencyKey: string | null
+  partition: number | null
+  due: KeyedEntry['due']
+}
+
 const encoder = new TextEncoder()
-const NOT_ASCII = /[\u0080-\uffff]/
+const JSON_TYPE = 'application/json'
+const BYTES_TYPE = 'application/octet-stream'
+/** Texts that are longer are encoded apart, so that no room is kept for bytes that they will not have. */
+const SHORT_CHARS = 4096
 
-/** UTF-8 bytes of a text. */
-export function utf8Bytes(text: string): number {
-  return NOT_ASCII.test(text) ? encoder.encode(text).length : text.length
-}
-
-/** The entry's JSON text. Throws `invalid_argument` or `message_too_large`. */
-export function encodeEntry(value: unknown, options: PublishOptions, idempotencyKey: string): string {
-  checkText('idempotencyKey', idempotencyKey, 1, LIMITS.idempotencyKeyBytes)
-  let text = `{"idempotencyKey":${JSON.stringify(idempotencyKey)}`
-  const { key, headers, partition, ttlMs } = options
-  if (key !== undefined) text += `,"key":${checkText('key', key, 0, LIMITS.keyBytes)}`
-  if (headers !== undefined) text += headersMember(headers)
-  if (partition !== undefined) text += `,"partition":${integer('partition', partition, 0, LIMITS.partitions - 1)}`
-  if (ttlMs !== undefined) text += `,"ttlMs":${integer('ttlMs', ttlMs, 1, Number.MAX_SAFE_INTEGER)}`
-  text += scheduleMember(options)
-  return `${text}${valueMember(value, options.contentType)}}`
-}
-
-function valueMember(value: unknown, given: string | undefined): string {
+/** Throws `invalid_argument` or `message_too_large`. */
+export function draftOf(value: unknown, options: PublishOptions): Draft {
+  const { key, headers, partition, ttlMs, idempotencyKey } = options
   const isBytes = value instanceof Uint8Array
-  const contentType = given ?? (isBytes ? 'application/octet-stream' : 'application/json')
-  const type =
-    contentType === 'application/json'
-      ? ''
-      : `,"contentType":${checkText('contentType', contentType, 1, LIMITS.contentTypeBytes)}`
-  if (isBytes) {
-    checkSize(value.length)
-    return `${type},"base64":"${toBase64(value)}"`
+  const given = options.contentType
+  const contentType = given === undefined ? (isBytes ? BYTES_TYPE : JSON_TYPE) : checkType(given)
+  const isNamed = given !== undefined && !CONTENT_TYPES.includes(contentType)
+  return {
+    value: isBytes ? checkSize(value) : textOf(value, contentType),
+    contentType,
+    key: key === undefined ? null : checkText('key', key, LIMITS.keyBytes),
+    headers: headers !== undefined || isNamed ? headerBytes(headers ?? {}, isNamed ? contentType : null) : null,
+    ttlMs: ttlMs === undefined ? null : integer('ttlMs', ttlMs, 1, Number.MAX_SAFE_INTEGER),
+    idempotencyKey: idempotencyKey === undefined ? null : checkKey(idempotencyKey),
+    partition: partition === undefined ? null : integer('partition', partition, 0, LIMITS.partitions - 1),
+    due: dueOf(options),
   }
-  switch (valueKind(contentType)) {
+}
+
+/** Whether it has to travel in a keyed frame. */
+export function isKeyed({ idempotencyKey, partition, due }: Draft): boolean {
+  return idempotencyKey !== null || partition !== null || due !== null
+}
+
+/** More bytes than its record will have. */
+export function draftRoom({ value, key, headers, idempotencyKey }: Draft): number {
+  const valueBytes = typeof value === 'string' ? 3 * value.length : value.length
+  const keyChars = (key?.length ?? 0) + (idempotencyKey?.length ?? 0)
+  return RECORD_HEADER_BYTES + 8 + 3 * keyChars + (headers?.length ?? 0) + valueBytes
+}
+
+/** Writes the record at `at`, where `draftRoom` is; answers where it ends. Throws `invalid_argument`, `message_too_large`. */
+export function writeDraft(bytes: Uint8Array, at: number, draft: Draft): number {
+  const { value, key, headers, ttlMs, idempotencyKey } = draft
+  let end = at + RECORD_HEADER_BYTES
+  if (ttlMs !== null) {
+    putU64(bytes, end, ttlMs)
+    end += 8
+  }
+  const keyBytes = key === null ? 0 : writeText('key', key, 0, LIMITS.keyBytes, bytes, end)
+  end += keyBytes
+  const idempotencyBytes =
+    idempotencyKey === null ? 0 : writeText('idempotencyKey', idempotencyKey, 1, LIMITS.idempotencyKeyBytes, bytes, end)
+  end += idempotencyBytes
+  if (headers) bytes.set(headers, end)
+  end += headers?.length ?? 0
+  if (typeof value === 'string') end += encoder.encodeInto(value, bytes.subarray(end)).written
+  else {
+    bytes.set(value, end)
+    end += value.length
+  }
+  const code = CONTENT_TYPES.indexOf(draft.contentType)
+  putU32(bytes, at, end - at - 4)
+  bytes[at + 4] = (key === null ? 0 : HAS_KEY) | (ttlMs === null ? 0 : EXPIRES)
+  bytes[at + 5] = code === -1 ? CONTENT_TYPE_NAMED : code
+  putU16(bytes, at + 6, keyBytes)
+  putU16(bytes, at + 8, headers?.length ?? 0)
+  bytes[at + 10] = idempotencyBytes
+  bytes[at + 11] = 0
+  return end
+}
+
+function textOf(value: unknown, contentType: string): string | Uint8Array {
+  switch (contentType === JSON_TYPE ? 'json' : valueKind(contentType)) {
     case 'json':
-      return `${type},"value":${jsonText(value)}`
+      return jsonText(value)
     case 'text':
       if (typeof value !== 'string') throw invalid(`a value of type ${contentType} must be a string or a Uint8Array`)
-      return `${type},"value":${checkText('value', value, 0, LIMITS.messageBytesCeiling)}`
+      if (isBroken(value)) throw halved('value')
+      return long(value)
     case 'binary':
       throw invalid(`a value of type ${contentType} must be a Uint8Array`)
   }
 }
 
-function jsonText(value: unknown): string {
+function jsonText(value: unknown): string | Uint8Array {
   let text: string | undefined
   try {
     text = JSON.stringify(value)
@@ -78,51 +141,87 @@ function jsonText(value: unknown): string {
     throw new TidingsError('invalid_argument', 'the value cannot be written as JSON', { cause })
   }
   if (text === undefined) throw invalid(`a value of type ${typeof value} has no JSON`)
-  checkSize(text.length)
+  return long(text)
+}
+
+function long(text: string): string | Uint8Array {
+  return text.length <= SHORT_CHARS ? text : checkSize(encoder.encode(text))
+}
+
+function headerBytes(headers: Record<string, string>, contentType: string | null): Uint8Array {
+  const names = Object.keys(headers)
+  if (names.length > LIMITS.headerCount) throw invalid(`a message may have at most ${LIMITS.headerCount} headers`)
+  let total = 0
+  const byName = new Map<string, string>()
+  for (const name of names) {
+    const value = checkText(`header ${name}`, headers[name], LIMITS.headersBytes)
+    const lower = checkText('header name', name.toLowerCase(), 255)
+    const nameBytes = utf8Bytes(lower)
+    if (nameBytes === 0 || nameBytes > 255) throw invalid(`a header name must have 1 to 255 bytes, not ${nameBytes}`)
+    total += nameBytes + utf8Bytes(value)
+    byName.set(lower, value)
+  }
+  if (total > LIMITS.headersBytes) {
+    throw invalid(`the headers of a message may have at most ${LIMITS.headersBytes} bytes`)
+  }
+  return encodeHeaders(contentType === null ? [...byName] : [['', contentType], ...byName])
+}
+
+function dueOf({ delayMs, deliverAt }: PublishOptions): KeyedEntry['due'] {
+  if (delayMs !== undefined) {
+    if (deliverAt !== undefined) throw invalid('give delayMs or deliverAt, not both')
+    return { kind: 'delay', ms: integer('delayMs', delayMs, 0, LIMITS.scheduleAheadMs) }
+  }
+  if (deliverAt === undefined) return null
+  const ms = deliverAt instanceof Date ? deliverAt.getTime() : parseTimestamp(deliverAt)
+  if (ms === null || !(ms >= 0)) throw invalid('deliverAt must be a Date or an RFC 3339 time')
+  return { kind: 'at', ms }
+}
+
+function checkType(text: unknown): string {
+  const type = checkText('contentType', text, LIMITS.contentTypeBytes)
+  const bytes = utf8Bytes(type)
+  if (bytes >= 1 && bytes <= LIMITS.contentTypeBytes) return type
+  throw invalid(`contentType must have 1 to ${LIMITS.contentTypeBytes} bytes, not ${bytes}`)
+}
+
+function checkKey(text: unknown): string {
+  const key = checkText('idempotencyKey', text, LIMITS.idempotencyKeyBytes)
+  if (key.startsWith('\0')) throw invalid('an idempotencyKey that begins with a zero byte is the broker’s own')
+  return key
+}
+
+/** A string that UTF-8 can hold, and that has no more characters than it may have bytes. */
+function checkText(name: string, text: unknown, max: number): string {
+  if (typeof text !== 'string') throw invalid(`${name} must be a string`)
+  if (text.length > max) throw invalid(`${name} must have at most ${max} bytes, not ${utf8Bytes(text)}`)
   return text
 }
 
-function headersMember(headers: Record<string, string>): string {
-  const names = Object.keys(headers)
-  if (names.length > LIMITS.headerCount) throw invalid(`a message may have at most ${LIMITS.headerCount} headers`)
-  let bytes = 0
-  let text = ''
-  for (const name of names) {
-    const value = headers[name]
-    text += `${text === '' ? '' : ','}${checkText('header name', name.toLowerCase(), 1, 255)}:`
-    text += checkText(`header ${name}`, value, 0, LIMITS.headersBytes)
-    bytes += utf8Bytes(name) + utf8Bytes(value as string)
-  }
-  if (bytes > LIMITS.headersBytes) {
-    throw invalid(`the headers of a message may have at most ${LIMITS.headersBytes} bytes`)
-  }
-  return `,"headers":{${text}}`
+/** Writes a text; answers its bytes. Only one that is not ASCII has to be looked through. */
+function writeText(name: string, text: string, min: number, max: number, bytes: Uint8Array, at: number): number {
+  const { written } = encoder.encodeInto(text, bytes.subarray(at))
+  if (written < min || written > max) throw invalid(`${name} must have ${min} to ${max} bytes, not ${written}`)
+  if (written !== text.length && isBroken(text)) throw halved(name)
+  return written
 }
 
-function scheduleMember({ delayMs, deliverAt }: PublishOptions): string {
-  if (delayMs !== undefined) {
-    if (deliverAt !== undefined) throw invalid('give delayMs or deliverAt, not both')
-    return `,"delayMs":${integer('delayMs', delayMs, 0, LIMITS.scheduleAheadMs)}`
-  }
-  if (deliverAt === undefined) return ''
-  const isDate = deliverAt instanceof Date
-  if (isDate ? Number.isNaN(deliverAt.getTime()) : parseTimestamp(deliverAt) === null) {
-    throw invalid('deliverAt must be a Date or an RFC 3339 time')
-  }
-  return `,"deliverAt":"${isDate ? deliverAt.toISOString() : deliverAt}"`
+function utf8Bytes(text: string): number {
+  const { length } = encoder.encode(text)
+  if (length !== text.length && isBroken(text)) throw halved('a text')
+  return length
 }
 
-/** The text as JSON, when it is a string of so many bytes that UTF-8 can hold. */
-function checkText(name: string, text: unknown, min: number, max: number): string {
-  if (typeof text !== 'string') throw invalid(`${name} must be a string`)
-  const bytes = utf8Bytes(text)
-  if (bytes < min || bytes > max) throw invalid(`${name} must have ${min} to ${max} bytes, not ${bytes}`)
-  if (/\p{Surrogate}/u.test(text)) throw invalid(`${name} has half a surrogate pair, which UTF-8 cannot hold`)
-  return JSON.stringify(text)
+function isBroken(text: string): boolean {
+  return /\p{Surrogate}/u.test(text)
 }
 
-function checkSize(bytes: number): void {
-  if (bytes <= LIMITS.messageBytesCeiling) return
+function halved(name: string): TidingsError {
+  return invalid(`${name} has half a surrogate pair, which UTF-8 cannot hold`)
+}
+
+function checkSize(bytes: Uint8Array): Uint8Array {
+  if (bytes.length <= LIMITS.messageBytesCeiling) return bytes
   throw new TidingsError(
     'message_too_large',
     `no broker takes a value of more than ${LIMITS.messageBytesCeiling} bytes`,

@@ -1,16 +1,19 @@
 /**
- * Publishing to one topic: encodes, waits for room, sends what has gathered while the batch before it was under
- * way, repeats until the deadline, settles every promise. Order, batches and outcomes are the outbox's; this owns
- * the network and the timers. One request at a time, because two would have no order between them.
+ * Publishing to one topic: waits for room, sends frames while the broker answers those before them, repeats until the
+ * deadline, settles every promise. What arrives while the window is full forms the next frame, so nothing waits for
+ * a timer. Order, numbers and outcomes are the outbox's; the connection is the link's; this owns the timers.
  */
 import { Backoff } from './backoff.ts'
 import type { Connector } from './connector.ts'
-import { Outbox, type OutboxLimits, type Pending } from './outbox.ts'
+import { Outbox, type OutboxLimits } from './outbox.ts'
 import type { Timer } from './platform.ts'
 import { type ErrorCode, TidingsError } from './protocol/errors.ts'
-import { LIMITS } from './protocol/limits.ts'
-import { type BatchVerdict, type PublishReceipt, verdictOf } from './publish-answer.ts'
-import { encodeEntry, type PublishOptions, utf8Bytes } from './publish-entry.ts'
+import type { RefusedFrame } from './protocol/publish-answers.ts'
+import { putKeyedHeader, putPublishHeader } from './protocol/publish-frames.ts'
+import { keyedReceipts, type PublishReceipt, refusalError, storedReceipts } from './publish-answer.ts'
+import { draftOf, type PublishOptions } from './publish-entry.ts'
+import type { Channel, ChannelUser, FrameAnswer, PublishLink } from './publish-link.ts'
+import type { Pending, Shipment } from './shipment.ts'
 import { takenBack, WaitingRoom } from './waiting-room.ts'
 
 export interface PublisherOptions extends OutboxLimits {
@@ -23,39 +26,37 @@ export interface PublisherOptions extends OutboxLimits {
 const RETRY_MIN_MS = 50
 const RETRY_MAX_MS = 2000
 
-/** Refusals that every entry of the topic would meet. */
-const FOR_ALL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'unauthenticated',
-  'permission_denied',
-  'topic_not_found',
-  'not_found',
-  'method_not_allowed',
-  'unsupported_media_type',
-  'internal',
-])
+/** Refusals after which the topic is opened again: it is another one by now. */
+const REOPEN: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['topic_not_found', 'partition_not_found'])
 
-export class Publisher {
+export class Publisher implements ChannelUser {
   readonly #topic: string
   readonly #connector: Connector
   readonly #options: PublisherOptions
   readonly #outbox: Outbox
   readonly #backoff: Backoff
   readonly #waiting: WaitingRoom
-  #sender: 'idle' | 'due' | 'sending' | 'resting' | 'closed' = 'idle'
+  readonly #channel: Channel
+  #partitionCount = 1
+  #sender: 'idle' | 'due' | 'resting' | 'closed' = 'idle'
   #restTimer: Timer | undefined
   #dueTimer: Timer | undefined
   #dueAt = Number.POSITIVE_INFINITY
-  /** The token was renewed since the broker last took one. */
-  #hasRenewed = false
+  /** The topic was opened again since the broker last took something. */
+  #hasReopened = false
   #onIdle: (() => void)[] = []
 
-  constructor(topic: string, connector: Connector, options: PublisherOptions) {
+  constructor(topic: string, connector: Connector, link: PublishLink, options: PublisherOptions) {
     this.#topic = topic
     this.#connector = connector
     this.#options = options
-    this.#outbox = new Outbox(options)
+    this.#outbox = new Outbox(options, {
+      producerId: () => connector.number(),
+      idempotencyKey: () => connector.nextKey(),
+    })
     this.#waiting = new WaitingRoom(options.waitingCount)
     this.#backoff = new Backoff(connector.random, RETRY_MIN_MS, RETRY_MAX_MS)
+    this.#channel = link.channel(topic, this)
   }
 
   publish(value: unknown, options: PublishOptions): Promise<PublishReceipt> {
@@ -69,7 +70,7 @@ export class Publisher {
   /** As `publish`, but rejects with `overloaded` where that would wait for room. */
   tryPublish(value: unknown, options: PublishOptions): Promise<PublishReceipt> {
     return new Promise((resolve, reject) => {
-      if (!this.#waiting.isEmpty) throw full(this.#outbox.heldBytes)
+      if (!this.#waiting.isEmpty) throw new TidingsError('overloaded', 'others wait for room already: try later')
       this.#start(value, options, resolve, reject, true)
     })
   }
@@ -87,7 +88,67 @@ export class Publisher {
     this.#outbox.abandon()
     this.#waiting.close(closed())
     this.#settled()
+    this.#channel.end()
   }
+
+  // --- from the link ---
+
+  get hasWork(): boolean {
+    return !this.#outbox.isEmpty
+  }
+
+  opened(partitionCount: number): void {
+    this.#partitionCount = partitionCount
+    this.#send()
+  }
+
+  refusedToOpen(refusal: RefusedFrame): void {
+    const error = refusalError(refusal)
+    if (error.retryable) {
+      this.#outbox.troubled(error)
+      return this.#rest(refusal.retryAfterMs)
+    }
+    this.#outbox.failAll(error)
+    this.#settled()
+  }
+
+  answered(answer: FrameAnswer): void {
+    const isKeyed = answer.type === 'receipts' || (answer.type === 'refused' && answer.frame === 'keyed')
+    const shipment = this.#outbox.find(isKeyed, answer.sequence)
+    if (!shipment) throw new TidingsError('internal', 'the broker answers a frame that was not sent')
+    if (answer.type === 'refused') this.#refused(shipment, answer)
+    else {
+      const { length } = shipment.entries
+      const receipts =
+        answer.type === 'stored'
+          ? storedReceipts(answer, this.#topic, length)
+          : keyedReceipts(answer.receipts, this.#topic, length)
+      if (!receipts) throw new TidingsError('internal', 'the broker answers another frame than it was sent')
+      this.#partitionCount = answer.partitionCount
+      this.#hasReopened = false
+      this.#backoff.reset()
+      this.#outbox.stored(shipment, receipts)
+    }
+    this.#settled()
+    // What those who waited for this publish next goes into one frame.
+    this.#sendSoon()
+  }
+
+  left(error: TidingsError): void {
+    this.#outbox.left(error)
+    this.#settled()
+  }
+
+  troubled(error: TidingsError): void {
+    this.#outbox.troubled(error)
+  }
+
+  failed(error: TidingsError): void {
+    this.#outbox.failAll(error)
+    this.#settled()
+  }
+
+  // --- within ---
 
   /** Within a promise's executor: what it throws rejects the promise. */
   #start(
@@ -100,38 +161,23 @@ export class Publisher {
     if (this.#sender === 'closed') throw closed()
     const { signal, timeoutMs = this.#options.timeoutMs } = options
     if (signal?.aborted) throw takenBack(signal)
-    const idempotencyKey = options.idempotencyKey ?? this.#connector.nextKey()
-    const text = encodeEntry(value, options, idempotencyKey)
-    const bytes = utf8Bytes(text)
-    if (bytes + ENVELOPE_BYTES > LIMITS.batchBytes) throw tooLarge(bytes)
-    if (isTry && !this.#outbox.hasRoom(bytes)) throw full(this.#outbox.heldBytes)
+    const draft = draftOf(value, options)
+    const deadline = this.#connector.clock.monotonic() + timeoutMs
+    const { idempotencyKey = '' } = options
+    const entry: Pending = { resolve, reject, deadline, bytes: 0, idempotencyKey, unlisten: null, isSettled: false }
+    this.#outbox.add(draft, entry, isTry)
+    if (signal) this.#listen(entry, signal)
+    if (deadline < this.#dueAt) this.#watch(deadline)
+    this.#sendSoon()
+  }
+
+  #listen(entry: Pending, signal: AbortSignal): void {
     const onAbort = (): void => {
-      this.#outbox.abort(entry, signal?.reason)
+      this.#outbox.abort(entry, signal.reason)
       this.#settled()
     }
-    const entry: Pending = {
-      text,
-      bytes,
-      idempotencyKey,
-      deadline: this.#connector.clock.monotonic() + timeoutMs,
-      isSettled: false,
-      isFlying: false,
-      isInDoubt: false,
-      lastError: null,
-      settle(error, receipt) {
-        signal?.removeEventListener('abort', onAbort)
-        if (receipt) resolve(receipt)
-        else reject(error!)
-      },
-    }
-    signal?.addEventListener('abort', onAbort)
-    this.#outbox.add(entry)
-    this.#watch(entry.deadline)
-    if (this.#sender === 'idle') {
-      // What the caller publishes in the same breath goes into the same batch.
-      this.#sender = 'due'
-      queueMicrotask(() => this.#send())
-    }
+    signal.addEventListener('abort', onAbort)
+    entry.unlisten = () => signal.removeEventListener('abort', onAbort)
   }
 
   #wait(
@@ -155,84 +201,72 @@ export class Publisher {
     this.#watch(deadline)
   }
 
-  #send(): void {
-    if (this.#sender === 'closed' || this.#sender === 'sending') return
-    const { credentials } = this.#connector
-    const token = credentials.peek()
-    if (!token) {
-      this.#sender = 'sending'
-      credentials.ask().then(
-        () => this.#sendAgain(),
-        (error: unknown) => this.#failed(TidingsError.from(error)),
-      )
-      return
-    }
-    const batch = this.#outbox.take()
-    if (batch.length === 0) {
+  /** What the caller publishes in the same breath goes into the same frame. */
+  #sendSoon(): void {
+    if (this.#sender !== 'idle') return
+    this.#sender = 'due'
+    queueMicrotask(() => {
+      if (this.#sender !== 'due') return
       this.#sender = 'idle'
-      return
-    }
-    this.#sender = 'sending'
-    const url = this.#connector.endpoints.current
-    const path = `/v1/topics/${encodeURIComponent(this.#topic)}/messages/batch?timestamps=true`
-    const body = `{"messages":[${batch.map(({ text }) => text).join(',')}]}`
-    const { requestTimeoutMs: timeoutMs } = this.#options
-    this.#connector.post(url + path, body, token.token, timeoutMs, (outcome) => {
-      const verdict = verdictOf(outcome, this.#topic, batch.length, this.#connector.clock.now())
-      this.#answered(verdict, url, token.token)
+      this.#send()
     })
   }
 
-  #answered(verdict: BatchVerdict, url: string, token: string | undefined): void {
-    if (this.#sender === 'closed') return
-    if (verdict.kind === 'stored') {
-      this.#outbox.stored(verdict.receipts)
-      this.#backoff.reset()
-      this.#hasRenewed = false
-      return this.#sendAgain()
+  #send(): void {
+    if (this.#sender === 'closed' || this.#sender === 'resting') return
+    if (this.#channel.state !== 'open') {
+      if (this.hasWork) this.#channel.open()
+      return
     }
-    const { error } = verdict
-    if (verdict.kind === 'again') {
-      this.#connector.endpoints.failed(url)
-      this.#outbox.again(error, verdict.isInDoubt)
-      return this.#rest(verdict.afterMs)
+    for (;;) {
+      const shipment = this.#outbox.next(this.#partitionCount)
+      if (!shipment) return
+      this.#channel.send(this.#frameOf(shipment))
     }
-    const { credentials } = this.#connector
-    if (error.code === 'unauthenticated') credentials.refused(token)
-    // A token that has just been asked for is believed to be the best there is.
-    this.#hasRenewed = error.code === 'unauthenticated' && credentials.isRenewable && !this.#hasRenewed
-    if (this.#hasRenewed) this.#outbox.again(error, false)
-    else this.#outbox.refused(error, FOR_ALL.has(error.code))
-    this.#sendAgain()
   }
 
-  /** No token, so no request: for a while, or for good. */
-  #failed(error: TidingsError): void {
-    if (this.#sender === 'closed') return
-    this.#outbox.take()
-    if (error.retryable) {
-      this.#outbox.again(error, false)
-      return this.#rest(0)
-    }
-    this.#outbox.refused(error, true)
-    this.#sendAgain()
+  #frameOf(shipment: Shipment): Uint8Array {
+    const { bytes, sequence, partitionCount, isKeyed } = shipment
+    const { handle } = this.#channel
+    const { length: count } = shipment.entries
+    if (isKeyed) putKeyedHeader(bytes, { handle, sequence, count })
+    else putPublishHeader(bytes, { handle, producerId: this.#outbox.producerId, sequence, partitionCount, count })
+    return bytes
   }
 
-  #sendAgain(): void {
-    if (this.#sender === 'closed') return
-    this.#sender = 'due'
-    this.#settled()
-    this.#send()
+  #refused(shipment: Shipment, refusal: RefusedFrame): void {
+    const error = refusalError(refusal)
+    const { code, retryable } = error
+    const isFirst = this.#outbox.isFirstRefused
+    if (code === 'conflict') return this.#outbox.lost(shipment, error)
+    if (refusal.entry !== null && refusal.entry < shipment.entries.length) {
+      return this.#outbox.returned(shipment, error, refusal)
+    }
+    if (REOPEN.has(code) && !this.#hasReopened && !refusal.mayBeStored) {
+      this.#hasReopened = true
+      this.#channel.closed()
+      return this.#outbox.returned(shipment, error, refusal)
+    }
+    if (!retryable) return this.#outbox.refused(shipment, error, refusal.mayBeStored)
+    this.#outbox.returned(shipment, error, refusal)
+    // Those behind a refused frame are refused because of it.
+    if (!isFirst) return
+    this.#rest(refusal.retryAfterMs)
+    this.#channel.elsewhere()
   }
 
   #rest(askedMs: number): void {
+    this.#restTimer?.cancel()
     this.#sender = 'resting'
-    this.#restTimer = this.#connector.clock.after(this.#backoff.next(askedMs), () => this.#sendAgain())
+    this.#restTimer = this.#connector.clock.after(this.#backoff.next(askedMs), () => {
+      this.#sender = 'idle'
+      this.#send()
+    })
   }
 
   /** Something was settled: lets in who waits for room, and tells who waits for the end. */
   #settled(): void {
-    this.#waiting.admit(() => this.#outbox.hasRoom(0))
+    if (!this.#waiting.isEmpty) this.#waiting.admit(() => this.#outbox.hasRoom(0))
     if (!this.#isIdle) return
     this.#dueTimer?.cancel()
     this.#dueAt = Number.POSITIVE_INFINITY
@@ -240,6 +274,7 @@ export class Publisher {
       this.#restTimer?.cancel()
       this.#sender = 'idle'
     }
+    this.#channel.idle()
     for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 
@@ -263,17 +298,6 @@ export class Publisher {
     this.#settled()
     if (!this.#isIdle) this.#watch(Math.min(waitingUntil, this.#outbox.dueAt))
   }
-}
-
-/** What stands around the entries of a batch. */
-const ENVELOPE_BYTES = 16
-
-function full(heldBytes: number): TidingsError {
-  return new TidingsError('overloaded', `${heldBytes} bytes wait to be published, and the buffer is full: try later`)
-}
-
-function tooLarge(bytes: number): TidingsError {
-  return new TidingsError('message_too_large', `the message has ${bytes} bytes on the wire, more than a batch may have`)
 }
 
 function closed(): TidingsError {

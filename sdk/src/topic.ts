@@ -12,6 +12,8 @@ import type { SubscribeOptions } from './subscribe-options.ts'
 import type { Handler, Subscription } from './subscription.ts'
 import type { TopicParts } from './topic-parts.ts'
 
+const NO_OPTIONS: PublishOptions = {}
+
 /** `In` is what is published, `Out` what subscribers get; they differ only where a schema changes values. */
 export class Topic<In, Out = In, AnswerIn = unknown, AnswerOut = unknown> {
   readonly name: string
@@ -26,13 +28,22 @@ export class Topic<In, Out = In, AnswerIn = unknown, AnswerOut = unknown> {
    * Resolves when the message is durable. Rejects with a TidingsError: a PublishError where it says whether the message
    * may be stored all the same. While the buffer is full it waits for room; do not change `value` until it settles.
    */
-  async publish(value: In, options: PublishOptions = {}): Promise<PublishReceipt> {
-    return this.#parts.publish(value, options, false)
+  publish(value: In, options: PublishOptions = NO_OPTIONS): Promise<PublishReceipt> {
+    return this.#publish(value, options, false)
   }
 
   /** As `publish`, but rejects with `overloaded` at once where that would wait for room. */
-  async tryPublish(value: In, options: PublishOptions = {}): Promise<PublishReceipt> {
-    return this.#parts.publish(value, options, true)
+  tryPublish(value: In, options: PublishOptions = NO_OPTIONS): Promise<PublishReceipt> {
+    return this.#publish(value, options, true)
+  }
+
+  /** Not async: one promise for each publish is enough. */
+  #publish(value: In, options: PublishOptions, isTry: boolean): Promise<PublishReceipt> {
+    try {
+      return this.#parts.publish(value, options, isTry)
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   /**

@@ -3,13 +3,14 @@
  * WebSocket library: websocket.ts is the edge with one, and whoever has the broker in its own program brings
  * sockets of its own. Owns the set of sessions, which drain ends.
  */
-import { BINARY_SUBPROTOCOL, JSON_SUBPROTOCOL, TidingsError } from '@tidings/sdk/protocol'
+import { BINARY_SUBPROTOCOL, JSON_SUBPROTOCOL, PUBLISH_PATH, TidingsError } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
 import type { Logger } from '../base/telemetry.ts'
 import type { Host } from '../cluster/host.ts'
 import { BinaryDialect } from './binary-dialect.ts'
 import { jsonDialect } from './json-dialect.ts'
 import { checkOrigin } from './origin.ts'
+import { PublishSession } from './publish-session.ts'
 import { Session, type Socket } from './session.ts'
 import { parseStreamRequest } from './stream-request.ts'
 
@@ -22,7 +23,11 @@ export interface StreamParts {
   /** Origins of browser pages that may connect; clients that send no Origin always may. */
   allowedOrigins: readonly string[]
   consumerWriteTimeoutMs: number
+  /** No message is larger, whatever its topic allows. */
+  maxMessageBytes: number
   isDraining(): boolean
+  /** Counts an answer to a publish: `ok` or the error's code. */
+  published(code: string): void
   joined(): void
   left(): void
 }
@@ -52,6 +57,8 @@ export interface OpenSession {
 
 /** An upgrade that was found good. */
 export interface Admitted {
+  /** What speaks there: its subprotocol, or none where the client asked for none. */
+  readonly kind: 'consumer' | 'publisher'
   open(socket: Socket): OpenSession
 }
 
@@ -74,6 +81,7 @@ export class Admission {
     const offered = one(headers['sec-websocket-protocol'])
       ?.split(',')
       .map((name) => name.trim())
+    if (pathOf(request.url ?? '/') === PUBLISH_PATH) return this.#publisher(offered)
     const subprotocol = offered ? chosenSubprotocol(offered) : JSON_SUBPROTOCOL
     if (subprotocol === undefined) {
       throw new TidingsError('invalid_argument', `the subprotocols of this release are ${SUBPROTOCOLS.join(' and ')}`)
@@ -83,12 +91,14 @@ export class Admission {
     const subscription = await this.#parts.host.ensureSubscription(topic, name, patch)
     this.#mustServe()
     return {
+      kind: 'consumer',
       open: (socket) => {
         const { clock, logger, consumerWriteTimeoutMs } = this.#parts
         const dialect = subprotocol === BINARY_SUBPROTOCOL ? new BinaryDialect() : jsonDialect
         const options = { ...consumer, writeTimeoutMs: consumerWriteTimeoutMs }
         const session = new Session(dialect, socket, clock, logger, options)
-        this.#enter(session, socket)
+        this.#sessions.set(session, socket)
+        this.#parts.joined()
         session.join(subscription)
         return {
           received: (text) => session.received(text),
@@ -98,6 +108,7 @@ export class Admission {
           failed: () => session.closed(),
           closed: () => {
             session.closed()
+            this.#parts.left()
             this.#leave(session)
           },
         }
@@ -118,14 +129,38 @@ export class Admission {
     for (const socket of this.#sessions.values()) socket.terminate()
   }
 
-  #enter(session: { drain(): void }, socket: Socket): void {
-    this.#sessions.set(session, socket)
-    this.#parts.joined()
+  #publisher(offered: readonly string[] | undefined): Admitted {
+    if (!offered?.includes(BINARY_SUBPROTOCOL)) {
+      throw new TidingsError(
+        'invalid_argument',
+        `this path speaks the subprotocol ${BINARY_SUBPROTOCOL} only: ask for it`,
+      )
+    }
+    this.#mustServe()
+    const { consumerWriteTimeoutMs: writeTimeoutMs, ...parts } = this.#parts
+    const answered = (code: string): void => parts.published(code)
+    return {
+      kind: 'publisher',
+      open: (socket) => {
+        const session = new PublishSession(socket, { ...parts, writeTimeoutMs, answered })
+        this.#sessions.set(session, socket)
+        return {
+          received: () => session.received(),
+          receivedBinary: (bytes) => session.receivedBinary(bytes),
+          heard: () => session.heard(),
+          drained: () => session.drained(),
+          failed: () => session.closed(),
+          closed: () => {
+            session.closed()
+            this.#leave(session)
+          },
+        }
+      },
+    }
   }
 
   #leave(session: { drain(): void }): void {
     this.#sessions.delete(session)
-    this.#parts.left()
     if (this.#sessions.size === 0) this.#idle?.()
   }
 
@@ -139,6 +174,11 @@ export class Admission {
 /** The first that is known of those that a client offers, in its order. */
 export function chosenSubprotocol(offered: readonly string[]): string | undefined {
   return offered.find((name) => SUBPROTOCOLS.includes(name))
+}
+
+function pathOf(url: string): string {
+  const question = url.indexOf('?')
+  return question === -1 ? url : url.slice(0, question)
 }
 
 function one(value: string | string[] | undefined): string | undefined {

@@ -5,7 +5,7 @@
 import { isUtf8 } from 'node:buffer'
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { LIMITS, TidingsError } from '@tidings/sdk/protocol'
+import { LIMITS, PUBLISH_PATH, TidingsError } from '@tidings/sdk/protocol'
 import fastify, { type FastifyInstance } from 'fastify'
 import type { Clock } from '../base/clock.ts'
 import { InvariantError } from '../base/invariant.ts'
@@ -79,6 +79,8 @@ export class Server {
       logger,
       allowedOrigins: options.allowedOrigins,
       consumerWriteTimeoutMs: options.consumerWriteTimeoutMs,
+      maxMessageBytes: options.maxMessageBytes,
+      published: (code) => metrics.published(code),
       isDraining,
       joined: () => metrics.consumerJoined(),
       left: () => metrics.consumerLeft(),
@@ -122,10 +124,11 @@ export class Server {
 
   /** Opens the port. A port in use rejects with the system's error (EADDRINUSE). */
   async listen(): Promise<{ host: string; port: number; url: string }> {
-    const { host, port } = this.#parts.options
+    const { logger, options } = this.#parts
+    const { host, port } = options
     // A broker inside a program has no port, and no use for the library.
     const { WebSocketEdge } = await import('./websocket.ts')
-    const webSockets = new WebSocketEdge(this.#admission, this.#parts.logger)
+    const webSockets = new WebSocketEdge(this.#admission, logger, options.maxMessageBytes)
     this.#app.server.on('upgrade', (request, socket: Duplex, head) => webSockets.upgrade(request, socket, head))
     await this.#app.listen({ host, port })
     const address = this.#app.addresses().find((one) => typeof one === 'object')
@@ -210,9 +213,11 @@ export class Server {
         logger,
       )
     })
-    app.get('/v1/topics/:topic/subscriptions/:name/stream', async () => {
-      throw new TidingsError('invalid_argument', 'this path is a WebSocket: connect to it with an upgrade')
-    })
+    for (const path of ['/v1/topics/:topic/subscriptions/:name/stream', PUBLISH_PATH]) {
+      app.get(path, async () => {
+        throw new TidingsError('invalid_argument', 'this path is a WebSocket: connect to it with an upgrade')
+      })
+    }
     jsonBodies(app)
   }
 }

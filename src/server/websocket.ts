@@ -5,7 +5,7 @@
 import type { IncomingMessage } from 'node:http'
 import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { ERRORS, LIMITS, TidingsError } from '@tidings/sdk/protocol'
+import { BINARY_SUBPROTOCOL, ERRORS, LIMITS, TidingsError } from '@tidings/sdk/protocol'
 import { type RawData, type ServerOptions, WebSocket, WebSocketServer } from 'ws'
 import type { Logger } from '../base/telemetry.ts'
 import { type Admission, type Admitted, chosenSubprotocol } from './admission.ts'
@@ -17,6 +17,10 @@ const CLOSE_TIMEOUT_MS = 3000
 /** A frame may come in so many fragments, and its bytes in so many reads: more is an attack on memory. */
 const FRAGMENTS_MAX = 256
 const CHUNKS_MAX = 4096
+/** A publisher's frame may be one message of the largest size, in packets. */
+const PUBLISHER_CHUNKS_MAX = 131_072
+/** What stands around the value of a message in a frame, and more. */
+const AROUND_BYTES = 65_536
 /** RFC 6455 leaves 123 bytes for the reason. */
 const CLOSE_REASON_BYTES = 120
 
@@ -30,30 +34,19 @@ class ConsumerSocket extends WebSocket {
 export class WebSocketEdge {
   readonly #admission: Admission
   readonly #logger: Logger
-  readonly #server: WebSocketServer
+  readonly #servers: Readonly<Record<Admitted['kind'], WebSocketServer>>
 
-  constructor(admission: Admission, logger: Logger) {
+  constructor(admission: Admission, logger: Logger, maxMessageBytes: number) {
     this.#admission = admission
     this.#logger = logger
-    // closeTimeout is newer than the published types.
-    const options: ServerOptions<typeof ConsumerSocket> & { closeTimeout: number } = {
-      noServer: true,
-      clientTracking: false,
-      perMessageDeflate: false,
-      maxPayload: LIMITS.frameBytes,
-      maxFragments: FRAGMENTS_MAX,
-      maxBufferedChunks: CHUNKS_MAX,
-      closeTimeout: CLOSE_TIMEOUT_MS,
-      WebSocket: ConsumerSocket,
-      handleProtocols: (offered) => chosenSubprotocol([...offered]) ?? false,
+    this.#servers = {
+      consumer: this.#server(chosenSubprotocol, LIMITS.frameBytes, CHUNKS_MAX),
+      publisher: this.#server(
+        (offered) => offered.find((name) => name === BINARY_SUBPROTOCOL),
+        Math.max(LIMITS.publishFrameBytes, maxMessageBytes + AROUND_BYTES),
+        PUBLISHER_CHUNKS_MAX,
+      ),
     }
-    this.#server = new WebSocketServer(options)
-    this.#server.on('wsClientError', (error, socket) => {
-      this.#refuse(
-        socket,
-        new TidingsError('invalid_argument', 'the WebSocket handshake is malformed', { cause: error }),
-      )
-    })
   }
 
   /** The HTTP server's `upgrade` event. */
@@ -64,7 +57,9 @@ export class WebSocketEdge {
       (admitted) => {
         if (socket.destroyed) return
         socket.off('error', onError)
-        this.#server.handleUpgrade(request, socket, head, (webSocket) => open(webSocket, socket, admitted))
+        this.#servers[admitted.kind].handleUpgrade(request, socket, head, (webSocket) =>
+          open(webSocket, socket, admitted),
+        )
       },
       (thrown: unknown) => {
         const error = errorOf(thrown)
@@ -72,6 +67,33 @@ export class WebSocketEdge {
         this.#refuse(socket, error)
       },
     )
+  }
+
+  #server(
+    choose: (offered: readonly string[]) => string | undefined,
+    maxPayload: number,
+    maxBufferedChunks: number,
+  ): WebSocketServer {
+    // closeTimeout is newer than the published types.
+    const options: ServerOptions<typeof ConsumerSocket> & { closeTimeout: number } = {
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      maxPayload,
+      maxFragments: FRAGMENTS_MAX,
+      maxBufferedChunks,
+      closeTimeout: CLOSE_TIMEOUT_MS,
+      WebSocket: ConsumerSocket,
+      handleProtocols: (offered) => choose([...offered]) ?? false,
+    }
+    const server = new WebSocketServer(options)
+    server.on('wsClientError', (error, socket) => {
+      this.#refuse(
+        socket,
+        new TidingsError('invalid_argument', 'the WebSocket handshake is malformed', { cause: error }),
+      )
+    })
+    return server
   }
 
   #refuse(socket: Duplex, error: TidingsError): void {

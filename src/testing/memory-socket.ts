@@ -21,6 +21,9 @@ export interface Upgrade {
   token: string | undefined
 }
 
+/** A message of the largest size, and what stands around it. */
+const PUBLISH_BYTES_MAX = LIMITS.messageBytesCeiling + 65_536
+
 /** `closing`: one end has begun the closing handshake; frames of the other still come. */
 type State = 'opening' | 'open' | 'closing' | 'over'
 
@@ -54,7 +57,7 @@ export class MemorySocket implements ClientSocket {
     const bytes = typeof frame === 'string' ? Buffer.byteLength(frame) : frame.length
     this.#wires.later(() => {
       if (this.#state !== 'open' && this.#state !== 'closing') return
-      if (bytes > LIMITS.frameBytes) return this.#tooLarge()
+      if (bytes > (this.isPublishing ? PUBLISH_BYTES_MAX : LIMITS.frameBytes)) return this.#tooLarge()
       if (typeof frame === 'string') this.#session?.received(frame)
       else this.#session?.receivedBinary(frame)
     })

@@ -38,6 +38,8 @@ export const LIMITS = {
   topicsPerConnection: 100_000,
   /** Messages of one publish frame, publish frames of one topic that may be unanswered, topics of one connection. */
   frameCount: 65_536,
+  /** Bytes of a publish frame of more than one message. */
+  publishFrameBytes: 4 * 1_048_576,
   publishWindow: 8,
   handles: 65_536,
   prefetch: 100_000,

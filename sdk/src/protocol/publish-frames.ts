@@ -15,6 +15,7 @@ const PUBLISH = 0x11
 const KEYED = 0x12
 const AUTH = 0x13
 const PROBE = 0x14
+const SHUT = 0x15
 
 /** Types of the frames that can be refused by themselves. */
 export const PUBLISH_FRAME_TYPES = { open: OPEN, publish: PUBLISH, keyed: KEYED } as const
@@ -50,6 +51,7 @@ export interface KeyedFrame {
 
 export type PublisherFrame =
   | { type: 'open'; handle: number; topic: string }
+  | { type: 'shut'; handle: number }
   | PublishFrame
   | KeyedFrame
   | { type: 'auth'; token: string }
@@ -98,6 +100,10 @@ export function encodePublisherAuth(token: string): Uint8Array {
   return new FrameWriter().u8(AUTH).text(token).take()
 }
 
+export function encodeShut(handle: number): Uint8Array {
+  return new FrameWriter().u8(SHUT).u32(handle).take()
+}
+
 export function encodeProbe(): Uint8Array {
   return Uint8Array.of(PROBE)
 }
@@ -127,6 +133,8 @@ export function decodePublisherFrame(bytes: Uint8Array): PublisherFrame {
         count: readMessageCount(reader),
         entries: reader.rest(),
       }
+    case SHUT:
+      return reader.whole({ type: 'shut', handle: reader.u32() })
     case AUTH:
       return reader.whole({ type: 'auth', token: reader.text(TOKEN_BYTES) })
     case PROBE:

@@ -81,7 +81,8 @@ export function encodeRecord(input: RecordInput): Uint8Array {
   return bytes
 }
 
-function encodeHeaders(entries: readonly (readonly [string, string])[]): Uint8Array {
+/** Header entries as they stand in a record. Lengths were checked before. */
+export function encodeHeaders(entries: readonly (readonly [string, string])[]): Uint8Array {
   if (entries.length === 0) return new Uint8Array(0)
   const parts: Uint8Array[] = []
   let total = 0

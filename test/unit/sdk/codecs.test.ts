@@ -1,15 +1,16 @@
 import { Buffer } from 'node:buffer'
-import { LIMITS, TidingsError } from '@tidings/sdk/protocol'
+import { LIMITS, recordExpiresAt, TidingsError } from '@tidings/sdk/protocol'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Backoff, retryAfterMs } from '../../../sdk/src/backoff.ts'
 import { fromBase64, toBase64 } from '../../../sdk/src/base64.ts'
 import { Endpoints, webSocketUrl } from '../../../sdk/src/endpoints.ts'
-import { verdictOf } from '../../../sdk/src/publish-answer.ts'
-import { encodeEntry, type PublishOptions } from '../../../sdk/src/publish-entry.ts'
+import { keyedReceipts, refusalError, storedReceipts } from '../../../sdk/src/publish-answer.ts'
+import { draftOf, draftRoom, type PublishOptions, writeDraft } from '../../../sdk/src/publish-entry.ts'
 import { verdictOfEnd } from '../../../sdk/src/socket-end.ts'
 import { checkedOptions, type SubscribeOptions, streamPath } from '../../../sdk/src/subscribe-options.ts'
-import { parseJsonBatch } from '../../../src/server/batch-request.ts'
+import type { PublishInput } from '../../../src/partition/topic.ts'
+import { checkRecords, readEntry } from '../../../src/server/record-check.ts'
 import { parseStreamRequest } from '../../../src/server/stream-request.ts'
 import { SimRandom } from '../../../src/testing/sim-random.ts'
 
@@ -35,9 +36,16 @@ describe('base64', () => {
 })
 
 describe('an entry', () => {
-  const input = (value: unknown, options: PublishOptions = {}) => {
-    const text = `{"messages":[${encodeEntry(value, options, options.idempotencyKey ?? 'generated')}]}`
-    return parseJsonBatch(Buffer.from(text), () => 0).inputs[0]!
+  function written(value: unknown, options: PublishOptions = {}): Uint8Array {
+    const draft = draftOf(value, options)
+    const bytes = new Uint8Array(draftRoom(draft))
+    return bytes.subarray(0, writeDraft(bytes, 0, draft))
+  }
+
+  const input = (value: unknown, options: PublishOptions = {}): PublishInput => {
+    const { partition, due } = draftOf(value, options)
+    const entry = { partition, due, record: written(value, options) }
+    return readEntry(entry, 0, LIMITS.messageBytesCeiling, () => 0, { check: () => undefined })
   }
 
   it('is read by the broker as what it was', () => {
@@ -46,36 +54,49 @@ describe('an entry', () => {
       {
         key: wellFormed,
         headers: fc.dictionary(fc.stringMatching(/^[a-z][a-z0-9-]{0,10}$/), wellFormed, { maxKeys: 5 }),
+        contentType: fc.constantFrom('application/json', 'application/json; charset=utf-8', 'application/news+json'),
         partition: fc.nat(1023),
         ttlMs: fc.integer({ min: 1, max: 1e9 }),
+        idempotencyKey: fc.constant('generated'),
       },
       { requiredKeys: [] },
     )
     fc.assert(
       fc.property(fc.jsonValue(), options, (value, given) => {
         const read = input(value, given)
-        expect(JSON.stringify(JSON.parse(read.value.toString()))).toBe(JSON.stringify(value))
-        expect(read.contentType).toBe('application/json')
+        expect(JSON.stringify(JSON.parse(Buffer.from(read.value).toString()))).toBe(JSON.stringify(value))
+        expect(read.contentType).toBe(given.contentType ?? 'application/json')
         expect(read.key === null ? undefined : Buffer.from(read.key).toString()).toBe(given.key)
         expect(Object.fromEntries(read.headers)).toEqual({ ...given.headers })
         expect([read.partition, read.ttlMs]).toEqual([given.partition ?? null, given.ttlMs ?? null])
-        expect(Buffer.from(read.idempotencyKey!).toString()).toBe('generated')
+        const key = read.idempotencyKey
+        expect(key === null ? undefined : Buffer.from(key).toString()).toBe(given.idempotencyKey)
       }),
     )
   })
 
+  it('goes into a numbered frame as it is, where it has no key of its own', () => {
+    const records = Buffer.concat([written(1, { key: 'k', ttlMs: 5 }), written('x'.repeat(9000))])
+    checkRecords(records, 2, 1_000_000, () => 1000)
+    expect(recordExpiresAt(records, 0)).toBe(1005)
+    expect(codeOf(() => checkRecords(written(1, { idempotencyKey: 'k' }), 1, 1000, () => 0))).toBe('invalid_argument')
+  })
+
   it('keeps bytes and text as they are', () => {
     const bytes = Uint8Array.of(0, 255, 128)
-    expect(input(bytes)).toMatchObject({ contentType: 'application/octet-stream', value: Buffer.from(bytes) })
+    const text = (value: unknown, options: PublishOptions): string =>
+      Buffer.from(input(value, options).value).toString()
+    expect(input(bytes)).toMatchObject({ contentType: 'application/octet-stream', value: bytes })
     expect(input(bytes, { contentType: 'image/png' })).toMatchObject({ contentType: 'image/png' })
-    expect(input('grüße', { contentType: 'text/plain' }).value.toString()).toBe('grüße')
-    expect(input('a string', {})).toMatchObject({ contentType: 'application/json', value: Buffer.from('"a string"') })
-    expect(input({ a: 1 }, { contentType: 'application/cloudevents+json' }).value.toString()).toBe('{"a":1}')
+    expect(text('grüße', { contentType: 'text/plain' })).toBe('grüße')
+    expect(text('a string', {})).toBe('"a string"')
+    expect(text({ a: 1 }, { contentType: 'application/cloudevents+json' })).toBe('{"a":1}')
   })
 
   it('carries a delay or a time', () => {
-    expect(encodeEntry(1, { delayMs: 5 }, 'k')).toContain('"delayMs":5')
-    expect(encodeEntry(1, { deliverAt: new Date(0) }, 'k')).toContain('"deliverAt":"1970-01-01T00:00:00.000Z"')
+    expect(input(1, { delayMs: 5 }).deliverAt).toBe(5)
+    expect(input(1, { deliverAt: new Date(7) }).deliverAt).toBe(7)
+    expect(input(1, { deliverAt: '1970-01-01T00:00:01Z' }).deliverAt).toBe(1000)
   })
 
   const circle: unknown[] = []
@@ -93,81 +114,66 @@ describe('an entry', () => {
     ['a key too long', 1, { key: 'ü'.repeat(513) }],
     ['an idempotency key too long', 1, { idempotencyKey: 'x'.repeat(256) }],
     ['an empty idempotency key', 1, { idempotencyKey: '' }],
+    ['an idempotency key of the broker’s', 1, { idempotencyKey: '\0x' }],
     ['a key that is no string', 1, { key: 5 as unknown as string }],
     ['too many headers', 1, { headers: Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`h${i}`, 'x'])) }],
     ['headers too long', 1, { headers: { a: 'x'.repeat(9000), b: 'x'.repeat(9000) } }],
     ['a header that is no string', 1, { headers: { a: 1 as unknown as string } }],
+    ['a header without a name', 1, { headers: { '': 'x' } }],
     ['half a partition', 1, { partition: 0.5 }],
     ['no time to live', 1, { ttlMs: 0 }],
     ['two times', 1, { delayMs: 1, deliverAt: new Date(0) }],
     ['no time', 1, { deliverAt: 'tomorrow' }],
     ['no time', 1, { deliverAt: new Date(Number.NaN) }],
   ])('is refused before it is sent: %s', (_, value, options) => {
-    expect(codeOf(() => encodeEntry(value, options, options.idempotencyKey ?? 'k'))).toBe('invalid_argument')
+    expect(codeOf(() => written(value, options))).toBe('invalid_argument')
   })
 
   it('that no broker would take is refused as too large', () => {
-    expect(codeOf(() => encodeEntry(new Uint8Array(LIMITS.messageBytesCeiling + 1), {}, 'k'))).toBe('message_too_large')
+    expect(codeOf(() => draftOf(new Uint8Array(LIMITS.messageBytesCeiling + 1), {}))).toBe('message_too_large')
   })
 })
 
-describe('the answer to a batch', () => {
-  const answer = (status: number, body: unknown, retryAfter: string | null = null) => {
-    const text = typeof body === 'string' ? body : JSON.stringify(body)
-    return verdictOf({ kind: 'answer', status, body: text, retryAfter }, 't', 2, 0)
-  }
-  const receipt = { partition: 1, offset: 2, id: '1:2' }
+describe('the answer to a frame', () => {
+  const part = { partition: 3, baseOffset: 7, count: 2, timestamp: 0 }
 
-  it('is receipts', () => {
-    const scheduled = { scheduled: { id: 's', deliverAt: 'then' } }
-    expect(answer(200, { receipts: [receipt, scheduled] })).toEqual({
-      kind: 'stored',
-      receipts: [
-        { ...receipt, topic: 't' },
-        { ...scheduled, topic: 't', id: 's', partition: -1, offset: -1 },
+  it('is a receipt for each of its messages, in their order', () => {
+    const parts = [part, { partition: 5, baseOffset: 0, count: 1, timestamp: 1 }]
+    const common = { type: 'stored', handle: 1, sequence: 1, partitionCount: 9, duplicate: false } as const
+    const receipts = storedReceipts({ ...common, parts, partOf: Uint8Array.of(0, 1, 0) }, 't', 3)
+    expect(receipts?.map(({ id, timestamp }) => [id, timestamp])).toEqual([
+      ['3:7', '1970-01-01T00:00:00.000Z'],
+      ['5:0', '1970-01-01T00:00:00.001Z'],
+      ['3:8', '1970-01-01T00:00:00.000Z'],
+    ])
+    expect(storedReceipts({ ...common, parts: [part], partOf: null }, 't', 3)).toBeNull()
+    const future = { ...part, timestamp: Number.MAX_SAFE_INTEGER }
+    expect(storedReceipts({ ...common, parts: [future], partOf: null }, 't', 2)?.[0]?.timestamp).toMatch(/^\+275760/)
+  })
+
+  it('says of keyed messages what became of each', () => {
+    const receipts = keyedReceipts(
+      [
+        { partition: 1, offset: 2, timestamp: 0, duplicate: true },
+        { scheduled: 's', deliverAt: 0, duplicate: false },
       ],
-    })
-  })
-
-  it.each<[number, unknown, string]>([
-    [400, { code: 'invalid_argument' }, 'refused invalid_argument'],
-    [422, { code: 'schema_violation' }, 'refused schema_violation'],
-    [500, { code: 'internal' }, 'refused internal'],
-    [404, '<html>', 'refused not_found'],
-    [400, 'null', 'refused invalid_argument'],
-    [418, '', 'refused invalid_argument'],
-    [429, { code: 'rate_limited' }, 'again rate_limited false'],
-    [503, { code: 'overloaded' }, 'again overloaded true'],
-    [507, { code: 'storage_full' }, 'again storage_full true'],
-    [502, '<html>', 'again outcome_unknown true'],
-    [504, '', 'again outcome_unknown true'],
-    [500, { code: 'toString' }, 'again outcome_unknown true'],
-    [200, '<html>', 'again outcome_unknown true'],
-    [200, {}, 'again outcome_unknown true'],
-    [200, 'null', 'again outcome_unknown true'],
-    [200, { receipts: [receipt] }, 'again outcome_unknown true'],
-    [200, { receipts: [receipt, null] }, 'again outcome_unknown true'],
-    [200, { receipts: [receipt, { id: 'x' }] }, 'again outcome_unknown true'],
-    [301, '', 'again outcome_unknown true'],
-  ])('of status %i with %j means %s', (status, body, expected) => {
-    const verdict = answer(status, body)
-    const said = verdict.kind === 'again' ? [verdict.error.code, verdict.isInDoubt] : []
-    if (verdict.kind === 'refused') said.push(verdict.error.code)
-    expect([verdict.kind, ...said].join(' ')).toBe(expected)
-  })
-
-  it('that never came leaves a doubt only when the request was sent', () => {
-    const lost = (sent: boolean) => verdictOf({ kind: 'lost', sent, cause: 0 }, 't', 1, 0)
-    expect(lost(true)).toMatchObject({ kind: 'again', isInDoubt: true, error: { code: 'outcome_unknown' } })
-    expect(lost(false)).toMatchObject({ kind: 'again', isInDoubt: false, error: { code: 'unavailable' } })
-  })
-
-  it('is one of the three for any bytes', () => {
-    fc.assert(
-      fc.property(fc.integer({ min: 100, max: 599 }), fc.oneof(fc.string(), fc.json()), (status, body) => {
-        expect(['stored', 'refused', 'again']).toContain(answer(status, body).kind)
-      }),
+      't',
+      2,
     )
+    const time = '1970-01-01T00:00:00.000Z'
+    expect(receipts).toEqual([
+      { topic: 't', partition: 1, offset: 2, id: '1:2', timestamp: time, duplicate: true },
+      { topic: 't', partition: -1, offset: -1, id: 's', scheduled: { id: 's', deliverAt: time } },
+    ])
+    expect(keyedReceipts([], 't', 1)).toBeNull()
+  })
+
+  it('is an error of the table, also when its code is of a later version', () => {
+    expect(refusalError({ code: 'storage_full', detail: 'full' })).toMatchObject({
+      code: 'storage_full',
+      message: 'full',
+    })
+    expect(refusalError({ code: 'toString', detail: '' }).code).toBe('internal')
   })
 })
 
