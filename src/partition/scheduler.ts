@@ -191,7 +191,8 @@ export class Scheduler {
       const id = record.id ?? offset
       const { deliverAt, scheduledAt } = record
       const key = record.kind === 'key' ? record.idempotencyKey : record.message.idempotencyKey
-      if (key) this.#keys.remember(key, { id, deliverAt, scheduledAt })
+      // Compaction may have written an earlier message of the key anew, which a longer window has revived since.
+      if (key && (this.#keys.find(key)?.id ?? id) <= id) this.#keys.remember(key, { id, deliverAt, scheduledAt })
       if (record.kind === 'scheduled' && !this.#schedule.move(id, offset)) {
         const bytes = batch.bytes.readUInt32BE(at) + 4
         this.#schedule.add({ id, dueAt: deliverAt, position: offset, bytes })

@@ -35,13 +35,14 @@ export class ScheduleRig {
   readonly clock = new SimClock()
   readonly fates: Fate[] = []
   topic: HostedTopic | null = null
-  readonly #windowMs: number
+  /** From the next life on. */
+  windowMs: number
   #process = this.clock.process()
   #partitions: LogPartition[] = []
   #life = 0
 
   constructor(seed: number, deduplicationWindowMs: number) {
-    this.#windowMs = deduplicationWindowMs
+    this.windowMs = deduplicationWindowMs
     this.disk = new SimDisk({ random: new SimRandom(seed), schedule: 'manual' })
   }
 
@@ -55,7 +56,7 @@ export class ScheduleRig {
       scheduleLog: { segmentBytes: 700, growthBytes: 500 },
       maxQueuedBytes: 100_000,
     })
-    const settings = topicSettings({ partitions: PARTITIONS, deduplicationWindowMs: this.#windowMs })
+    const settings = topicSettings({ partitions: PARTITIONS, deduplicationWindowMs: this.windowMs })
     const partitions: LogPartition[] = []
     if (isNew) {
       await mounted.makeDirectory('partitions')
@@ -83,7 +84,7 @@ export class ScheduleRig {
 
   /** Asks the same again: the key makes it one message. */
   repeat(fate: Fate): void {
-    if (fate.key !== null && this.#windowMs > 0) this.#publish(fate)
+    if (fate.key !== null && this.windowMs > 0) this.#publish(fate)
   }
 
   cancel(fate: Fate): void {

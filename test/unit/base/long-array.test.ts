@@ -32,7 +32,7 @@ describe('a long array', () => {
       }),
       { numRuns: 30 },
     )
-  })
+  }, 30_000)
 
   it('never makes more at once than one chunk, and gives chunks back', () => {
     const made: number[] = []
@@ -46,5 +46,5 @@ describe('a long array', () => {
     while (array.length > 0) array.pop()
     for (let i = 0; i < 1_000_000; i++) array.push(i)
     expect(made.length).toBeGreaterThan(before + 50)
-  })
+  }, 30_000)
 })

@@ -29,7 +29,7 @@ describe('the keys of scheduled messages', () => {
         for (let key = 0; key <= 300; key++) expect(keys.find(Buffer.from(`k${key}`))).toEqual(alive.get(key) ?? null)
       }),
     )
-  })
+  }, 30_000)
 
   it('refuse more than their limit, and take more once some are over', () => {
     const ids = new Set([1, 2])
@@ -64,5 +64,5 @@ describe('the keys of scheduled messages', () => {
     isOver = true
     counted(() => keys.admit(1))
     expect(most).toBeLessThan(100_000)
-  })
+  }, 30_000)
 })

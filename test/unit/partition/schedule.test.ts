@@ -110,7 +110,7 @@ describe('a schedule', () => {
     }
     expect(seen).toBe(count - Math.ceil(count / 3) + 9)
     expect(schedule.size).toBe(0)
-  })
+  }, 30_000)
 
   it('takes a message that is larger than a slice by itself', () => {
     const schedule = new Schedule()

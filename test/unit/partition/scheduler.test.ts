@@ -161,6 +161,41 @@ function scheduleSegments(rig: ScheduleRig): number {
 }
 
 describe('a scheduler', () => {
+  it('answers a repetition with the last message of its key, when a longer window has revived an earlier one', async () => {
+    for (let fillers = 4; fillers < 16; fillers++) {
+      const rig = new ScheduleRig(fillers, 1000)
+      const reboot = async (): Promise<void> => {
+        rig.crash('process')
+        const booted = rig.boot()
+        await rig.quiesce()
+        await booted
+      }
+      const scheduled = async (value: string, delayMs: number, key: string | null): Promise<Fate> => {
+        rig.schedule(value, delayMs, key)
+        await rig.quiesce()
+        return rig.fates.at(-1)!
+      }
+      const booted = rig.boot()
+      await rig.quiesce()
+      await booted
+      await scheduled('first', 100, 'k')
+      for (let i = 0; i < 4; i++) {
+        rig.clock.advance(1000)
+        await rig.quiesce()
+      }
+      for (let i = 0; i < fillers; i++) await scheduled(`filler ${i}`, 3_000_000, null)
+      const second = await scheduled('second', 3_000_000, 'k')
+      rig.windowMs = 3_600_000
+      await reboot()
+      for (const fate of rig.fates.slice(1, -1)) {
+        rig.cancel(fate)
+        await rig.quiesce()
+      }
+      await reboot()
+      expect((await scheduled('repeated', 3_000_000, 'k')).scheduling, `${fillers}`).toBe(second.scheduling)
+    }
+  }, 60_000)
+
   it('brings every message into the log once or cancels it, whatever happens when', async () => {
     await fc.assert(
       fc.asyncProperty(
