@@ -3,7 +3,7 @@
  * what its message is told to do goes to the consumer.
  */
 import { type Decided, type Decision, Message } from './message.ts'
-import type { Parcel, Place } from './parcel.ts'
+import type { Parcel } from './parcel.ts'
 
 /** Hears what becomes of the messages in hand; the promise says whether the broker confirmed it. */
 export interface HeldOwner {
@@ -16,7 +16,6 @@ export class Held<T> implements Decided {
   readonly topic: string
   readonly partition: number
   readonly offset: number
-  readonly place: Place<Held<unknown>>
   /** Where messages of its key go one after the other. */
   readonly lane: string | null
   readonly arrivedAt: number
@@ -26,14 +25,16 @@ export class Held<T> implements Decided {
   /** The delivery is good; false when its connection was lost, and after it was settled. */
   isLeased = true
   leasedAt: number
+  /** The one that was taken before it, and the one after: held-list.ts keeps them. */
+  before: Held<unknown> | null = null
+  after: Held<unknown> | null = null
   readonly #owner: HeldOwner
 
-  constructor(parcel: Parcel, index: number, lane: string | null, place: Place<Held<unknown>>, owner: HeldOwner) {
+  constructor(parcel: Parcel, index: number, lane: string | null, owner: HeldOwner) {
     this.message = new Message<T>(parcel, index, this)
     this.topic = parcel.topic
     this.partition = parcel.partition
     this.offset = parcel.baseOffset + index
-    this.place = place
     this.lane = lane
     this.arrivedAt = parcel.arrivedAt
     this.attempt = parcel.attempt

@@ -4,7 +4,8 @@
  * kept here: messages of a key are handled one after the other where the subscription promises order. A decision.
  */
 import { Held, type HeldOwner } from './held.ts'
-import type { Parcel, Place, Span } from './parcel.ts'
+import { HeldList } from './held-list.ts'
+import type { Parcel, Span } from './parcel.ts'
 import type { SubscriptionType } from './protocol/subscription.ts'
 import type { Stretch } from './stretch.ts'
 import { WaitingMessages } from './waiting-messages.ts'
@@ -27,11 +28,9 @@ export class Holding<T> {
   readonly #owner: HeldOwner
   readonly #options: HoldingOptions
   readonly #waiting = new WaitingMessages()
-  readonly #running = new Set<Held<T>>()
-  readonly #places = new Map<string, Place<Held<unknown>>>()
-  /** The one that was looked up last. */
-  #lastParcel: Parcel | undefined
-  #lastPlace: Place<Held<unknown>> | undefined
+  readonly #running = new HeldList()
+  /** By place: nothing at or past the offset has come since nothing was here. */
+  readonly #tops = new Map<string, number>()
   settings: HoldingSettings
 
   constructor(owner: HeldOwner, settings: HoldingSettings, options: HoldingOptions) {
@@ -41,11 +40,11 @@ export class Holding<T> {
   }
 
   get runningCount(): number {
-    return this.#running.size
+    return this.#running.count
   }
 
   get count(): number {
-    return this.#running.size + this.#waiting.count
+    return this.#running.count + this.#waiting.count
   }
 
   /** How often deadlines must be looked at. */
@@ -58,25 +57,20 @@ export class Holding<T> {
    * are any.
    */
   arrive({ parcel, from, to }: Span, now: number): boolean {
-    const place = this.#placeOf(parcel)
-    if (this.#waiting.count === 0 && place.running.size === 0) place.top = 0
-    const isNew = parcel.baseOffset + from >= place.top
-    place.top = Math.max(place.top, parcel.baseOffset + to)
-    if (isNew) {
-      this.#wait(parcel, from, to)
-      return true
-    }
-    return this.#arriveAgain(place, { parcel, from, to }, now)
+    const place = `${parcel.topic}/${parcel.partition}`
+    if (this.count === 0) this.#tops.clear()
+    const top = this.#tops.get(place) ?? 0
+    const low = parcel.baseOffset + from
+    this.#tops.set(place, Math.max(top, parcel.baseOffset + to))
+    if (low < top) return this.#arriveAgain({ parcel, from, to }, now)
+    this.#wait(parcel, from, to)
+    return true
   }
 
   /** The next message that may be handled; it is being handled from now on. */
   next(): Held<T> | undefined {
-    const slot = this.#waiting.next()
-    if (!slot) return undefined
-    const place = this.#placeOf(slot.parcel)
-    const held = new Held<T>(slot.parcel, slot.index, slot.lane, place, this.#owner)
-    this.#running.add(held)
-    place.running.set(held.offset, held)
+    const held = this.#waiting.next((parcel, index, lane) => new Held<T>(parcel, index, lane, this.#owner))
+    if (held) this.#running.add(held)
     return held
   }
 
@@ -90,11 +84,8 @@ export class Holding<T> {
   finished(held: Held<unknown>): void {
     if (held.isDone) return
     held.isDone = true
-    this.#running.delete(held as Held<T>)
+    this.#running.remove(held)
     this.#waiting.finished(held.lane)
-    // The same message may have come again, and be in hand once more.
-    const { running } = held.place
-    if (running.get(held.offset) === held) running.delete(held.offset)
   }
 
   /** Takes out what waits behind a message that failed, where order is promised, to be handed back with it. */
@@ -114,7 +105,7 @@ export class Holding<T> {
   }
 
   /** All that is being handled. */
-  running(): Held<T>[] {
+  running(): Held<unknown>[] {
     return [...this.#running]
   }
 
@@ -125,8 +116,6 @@ export class Holding<T> {
       held.isLeased = false
       if (!this.#options.hasHandler) this.finished(held)
     }
-    for (const [name, { running }] of this.#places) if (running.size === 0) this.#places.delete(name)
-    this.#lastParcel = undefined
   }
 
   /** Those whose deadline is to be moved now. Without a handler, what was handed out is its taker's to extend. */
@@ -162,7 +151,7 @@ export class Holding<T> {
   }
 
   /** Some of them may be here already. */
-  #arriveAgain(place: Place<Held<unknown>>, { parcel, from, to }: Span, now: number): boolean {
+  #arriveAgain({ parcel, from, to }: Span, now: number): boolean {
     const { topic, partition, baseOffset, attempt } = parcel
     const low = baseOffset + from
     const high = baseOffset + to
@@ -170,18 +159,22 @@ export class Holding<T> {
       const offset = other.baseOffset + index
       return offset >= low && offset < high && other.partition === partition && other.topic === topic
     })
+    const inHand = new Map<number, Held<unknown>>()
+    for (const held of this.#running) {
+      const { offset } = held
+      if (offset < low || offset >= high || held.partition !== partition || held.topic !== topic) continue
+      if (!this.#options.hasHandler) this.finished(held)
+      else if (!held.message.isSettled) inHand.set(offset - baseOffset, held)
+    }
     let start = from
-    for (let index = from; index < to; index++) {
-      const before = place.running.get(baseOffset + index)
+    for (let index = from; index < to && inHand.size > 0; index++) {
+      const before = inHand.get(index)
       if (!before) continue
-      if (!this.#options.hasHandler) this.finished(before)
-      else if (!before.message.isSettled) {
-        before.attempt = attempt
-        before.isLeased = true
-        before.leasedAt = now
-        if (start < index) this.#wait(parcel, start, index)
-        start = index + 1
-      }
+      before.attempt = attempt
+      before.isLeased = true
+      before.leasedAt = now
+      if (start < index) this.#wait(parcel, start, index)
+      start = index + 1
     }
     if (start < to) this.#wait(parcel, start, to)
     return this.#waiting.count > 0
@@ -189,19 +182,6 @@ export class Holding<T> {
 
   #takeOut(isMeant: (parcel: Parcel, index: number) => boolean): Stretch[] {
     return this.#waiting.remove(isMeant).map(stretchOf)
-  }
-
-  #placeOf(parcel: Parcel): Place<Held<unknown>> {
-    if (parcel === this.#lastParcel) return this.#lastPlace!
-    const name = `${parcel.topic}/${parcel.partition}`
-    let place = this.#places.get(name)
-    if (!place) {
-      place = { running: new Map(), top: 0 }
-      this.#places.set(name, place)
-    }
-    this.#lastParcel = parcel
-    this.#lastPlace = place
-    return place
   }
 }
 

@@ -11,13 +11,6 @@ import { recordHeaders, recordKey, recordValueAt } from './protocol/record.ts'
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const lenient = new TextDecoder('utf-8', { ignoreBOM: true })
 
-/** What of one partition is in hand, by offset. Kept by holding.ts. */
-export interface Place<H> {
-  running: Map<number, H>
-  /** Nothing at or past it has come since nothing was here. */
-  top: number
-}
-
 /** Some of a parcel: the messages from index `from` until before `to`. */
 export interface Span {
   readonly parcel: Parcel

@@ -25,6 +25,9 @@ const DRAIN_MS = 30_000
 /** How long the broker may take to confirm what was decided last, and to close. */
 const FLUSH_MS = 5000
 
+/** Handlers that are started in one go. */
+const STARTED_MAX = 32
+
 interface Watcher {
   isDone: () => boolean
   end: () => void
@@ -135,10 +138,15 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
     // A handler that ends at once leads back here, where the loop goes on by itself.
     if (this.#isHandling) return
     this.#isHandling = true
+    let started = 0
     while (this.#consumer.runningCount < this.#concurrency) {
       const held = this.#consumer.take()
       if (!held) break
       this.#run(handler, held)
+      if (++started < STARTED_MAX) continue
+      // Those that have ended meanwhile make room, in memory too, before more begin.
+      queueMicrotask(() => this.#handle(handler))
+      break
     }
     this.#isHandling = false
   }

@@ -7,7 +7,7 @@ import { KeyLanes } from './key-lanes.ts'
 import type { Parcel, Span } from './parcel.ts'
 
 /** One message. */
-export interface Slot {
+interface Slot {
   readonly parcel: Parcel
   readonly index: number
   readonly lane: string | null
@@ -38,21 +38,23 @@ export class WaitingMessages {
     this.#lanes.add(slot)
   }
 
-  /** The next to be handled; its lane is closed until `finished`. */
-  next(): Slot | undefined {
+  /** The next to be handled, as `made` of it; its lane is closed until `finished`. */
+  next<H>(made: (parcel: Parcel, index: number, lane: string | null) => H): H | undefined {
     const span = this.#spans[this.#at]
     if (!span) {
       const slot = this.#lanes.next()
-      if (slot) this.#slots.delete(slot)
-      return slot
+      if (!slot) return undefined
+      this.#slots.delete(slot)
+      return made(slot.parcel, slot.index, slot.lane)
     }
-    const slot = { parcel: span.parcel, index: span.from++, lane: null }
+    const { parcel } = span
+    const index = span.from++
     this.#inSpans--
     if (span.from === span.to && ++this.#at >= Math.min(this.#spans.length, TAKEN_MAX)) {
       this.#spans = this.#spans.slice(this.#at)
       this.#at = 0
     }
-    return slot
+    return made(parcel, index, null)
   }
 
   finished(lane: string | null): void {
