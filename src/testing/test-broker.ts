@@ -3,7 +3,7 @@
  * without a native addon, on a clock that the test moves. Nothing in the broker knows of it.
  */
 import type { Client, ClientOptions } from '@tidings/sdk/platform'
-import { type ErrorCode, TidingsError } from '@tidings/sdk/protocol'
+import { ERRORS, type ErrorCode, TidingsError } from '@tidings/sdk/protocol'
 import { systemClock } from '../base/clock.ts'
 import { type Duration, durationMs } from './duration.ts'
 import { TestTopic } from './test-topic.ts'
@@ -81,6 +81,10 @@ export class TestBroker {
 
   /** The next publish is refused with this code, and nothing of it is stored. Called again, one more is. */
   refuseNextPublish(code: ErrorCode, { topic = null }: MishapOptions | { topic: null } = {}): void {
+    if (!Object.hasOwn(ERRORS, code)) {
+      const known = Object.keys(ERRORS).join(', ')
+      throw new TidingsError('invalid_argument', `${JSON.stringify(code)} is no code of an error: give one of ${known}`)
+    }
     this.#bed.mishaps.plan({ kind: 'refused', code, topic })
   }
 

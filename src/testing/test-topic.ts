@@ -20,7 +20,8 @@ export class TestTopic<T = unknown> {
 
   /**
    * Everything that stands in the topic, partition by partition, in order; with a key only what has it. Lets everything
-   * happen first that can without time passing. What retention, compaction or a time to live has removed is not there.
+   * happen first that can without time passing. What retention, compaction or a time to live has removed
+   * is not there. None of a topic that does not exist.
    */
   async published(filter: { key?: string } = {}): Promise<TestMessage<T>[]> {
     const messages = await readTopic<T>(this.#bed, this.name)

@@ -1,5 +1,5 @@
 /** What stands in a topic, read as anybody would read it: through the routes of the HTTP API. */
-import { LIMITS, type MessageJson, TidingsError } from '@tidings/sdk/protocol'
+import { checkName, LIMITS, type MessageJson, TidingsError } from '@tidings/sdk/protocol'
 import { type TestMessage, testMessage } from './test-message.ts'
 import type { Testbed, TestMethod } from './testbed.ts'
 
@@ -14,7 +14,10 @@ export async function ask(bed: Testbed, method: TestMethod, path: string, body?:
 /** Everything that is there, partition by partition, when everything has happened that can without time passing. */
 export async function readTopic<T>(bed: Testbed, topic: string): Promise<TestMessage<T>[]> {
   await bed.time.settle()
+  checkName('topic', topic)
   const messages: TestMessage<T>[] = []
+  // Nothing was published to a topic that is not there.
+  if (!bed.host.topics().some(({ name }) => name === topic)) return messages
   for (const { number, startOffset, highWatermark } of bed.host.topic(topic).partitions) {
     for (let offset = startOffset; offset < highWatermark; ) {
       const path = `/v1/topics/${encodeURIComponent(topic)}/partitions/${number}/messages`

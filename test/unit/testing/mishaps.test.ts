@@ -38,6 +38,12 @@ describe('what goes wrong', () => {
     expect(await broker.topic('orders').published()).toMatchObject([{ value: { n: 2 } }])
   })
 
+  it('refuses with codes that there are', () => {
+    expect(() => broker.refuseNextPublish('nonsense' as never)).toThrow(
+      expect.objectContaining({ code: 'invalid_argument', message: expect.stringContaining('storage_full') }),
+    )
+  })
+
   it('refuses a publish to one topic, and the client tries again where that helps', async () => {
     broker.refuseNextPublish('overloaded', { topic: 'orders' })
     await broker.client.topic<Order>('other').publish({ n: 1 })

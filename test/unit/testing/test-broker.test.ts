@@ -27,6 +27,11 @@ describe('a publish', () => {
     expect(broker.clock.now()).toBe(START)
   })
 
+  it('that never came leaves nothing to read back, also where there is no topic', async () => {
+    expect(await broker.topic('orders').published()).toEqual([])
+    await expect(broker.topic('_orders').published()).rejects.toMatchObject({ code: 'invalid_argument' })
+  })
+
   it('that is delayed comes when its time has come', async () => {
     const orders = broker.client.topic<Order>('orders')
     await orders.publish({ n: 1 }, { delayMs: 60_000 })
