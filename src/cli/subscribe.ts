@@ -124,6 +124,8 @@ class Tail {
   #unsureCount = 0
   #idleSince: number
   #isEnding = false
+  /** The loop has a message in hand, and will see by itself that it is over. */
+  #isPrinting = false
 
   constructor(parts: TailParts) {
     this.#parts = parts
@@ -142,7 +144,9 @@ class Tail {
     try {
       if (ended.aborted) return
       for await (const message of subscription) {
+        this.#isPrinting = true
         const isTaken = await terminal.print(render(message))
+        this.#isPrinting = false
         if (!isTaken) {
           message.release()
           break
@@ -150,7 +154,7 @@ class Tail {
         this.#idleSince = this.#parts.clock.monotonic()
         this.#settle(message)
         printed += 1
-        if (printed >= max || ended.aborted) break
+        if (printed >= max || this.#isEnding) break
       }
     } finally {
       ended.removeEventListener('abort', end)
@@ -182,6 +186,7 @@ class Tail {
   #end(): void {
     if (this.#isEnding) return
     this.#isEnding = true
+    if (this.#isPrinting) return
     for (const message of this.#held) message.release()
     void Promise.all(this.#asked).then(() => this.#parts.subscription.drain({ timeoutMs: 0 }))
   }

@@ -1,5 +1,6 @@
 /** Looks at all topics and their subscriptions again and again, and shows what changed. */
 import { matchesPattern } from '@tidings/sdk/protocol'
+import type { Clock } from '../base/clock.ts'
 import { type BrokerApi, topicPath } from './broker-api.ts'
 import { type Context, EXIT } from './command.ts'
 import type { SubscriptionJson } from './subscription.ts'
@@ -22,17 +23,7 @@ export async function top({ call, api: broker, terminal, clock }: Context): Prom
   let before = await look()
   const ended = terminal.ended()
   for (;;) {
-    await new Promise<void>((resolve) => {
-      const timer = clock.after(intervalMs, resolve)
-      ended.addEventListener(
-        'abort',
-        () => {
-          timer.cancel()
-          resolve()
-        },
-        { once: true },
-      )
-    })
+    await pause(clock, intervalMs, ended)
     if (ended.aborted) return EXIT.done
     const now = await look()
     const topics = rowsOf(before, now)
@@ -62,4 +53,17 @@ async function topicsOf(api: BrokerApi, pattern: string | undefined): Promise<Sa
   }
   await Promise.all(Array.from({ length: AT_ONCE }, ask))
   return found
+}
+
+/** Or until the signal. */
+async function pause(clock: Clock, ms: number, ended: AbortSignal): Promise<void> {
+  let wake = (): void => undefined
+  const timer = clock.after(ms, () => wake())
+  await new Promise<void>((resolve) => {
+    wake = resolve
+    ended.addEventListener('abort', wake)
+    if (ended.aborted) resolve()
+  })
+  ended.removeEventListener('abort', wake)
+  timer.cancel()
 }

@@ -84,6 +84,20 @@ export async function runCli(
   return captured.exit()
 }
 
+/** Runs a script in bash, where `tidings` is the CLI, `$NODE` and `$MAIN` are what it is started with. */
+export async function runShell(
+  script: string,
+  env: Readonly<Record<string, string>> = {},
+  timeoutMs = 60_000,
+): Promise<Exit> {
+  const words = ['bash', '-c', `tidings() { "$NODE" "$MAIN" "$@"; }\n${script}`]
+  const captured = launch(words, { NODE: process.execPath, MAIN, ...env })
+  const timer = setTimeout(() => killGroup(captured.child, 'SIGKILL'), timeoutMs)
+  await ended(captured.child)
+  clearTimeout(timer)
+  return captured.exit()
+}
+
 export class BrokerProcess {
   readonly dataDir: string
   readonly port: number

@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process'
 import { mkdir, mkdtemp, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { ROOT } from './broker-process.ts'
+import { MAIN, ROOT } from './broker-process.ts'
 import { ensureProgram } from './debian-package.ts'
 import { type Example, endsAsSaid } from './docs-page.ts'
 
@@ -30,6 +30,11 @@ curl() {
   [[ $streams && $status == 28 ]] && return 0
   return $status
 }`
+
+/** The CLI, and where it finds the broker. */
+const TIDINGS = `
+tidings() { '${process.execPath}' '${MAIN}' "$@"; }
+export TIDINGS_URL=http://${SHOWN}`
 
 /** Throws an error that shows what was printed where that is not what the page says. */
 export async function runExample(example: Example, broker: { port: number }): Promise<void> {
@@ -58,7 +63,7 @@ export async function runExample(example: Example, broker: { port: number }): Pr
 
 function shellScript({ steps }: Example): string {
   const parts = steps.map(({ code, expected }) => `STRICT=${expected === null ? 'yes' : ''}\n${code}`)
-  return `set -euo pipefail\n${CURL}\n${parts.join(`\nprintf '${SEPARATOR}'\n`)}`
+  return `set -euo pipefail\n${CURL}\n${TIDINGS}\n${parts.join(`\nprintf '${SEPARATOR}'\n`)}`
 }
 
 /** In a directory of its own, which has the checkout's packages and the checkout as one; with a curl at hand. */
