@@ -176,7 +176,7 @@ export const DECISION_BUGS: Record<string, DecisionBug> = {
     breaks: () => [sabotage(LogPartition.prototype, 'recall', async () => {})],
   },
   'a retention that ignores who is behind': {
-    theme: { retention: 'until acked' },
+    theme: { retention: 'until acked', roles: ['failover', 'exclusive', 'keyed'] },
     breaks: () => [sabotage(LogPartition.prototype, 'maintain', (real) => real(() => Number.POSITIVE_INFINITY))],
   },
   'a compaction that drops the newest of a key': {
