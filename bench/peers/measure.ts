@@ -115,7 +115,7 @@ export async function streaming(peer: PeerName, scale: Scale, how: Streaming): P
     })
     const { figures } = await publisher.heard('done')
     const { latencies } = await finish(stage, consumers, figures['published']! * how.subscriptions)
-    for (const topic of [topics[0]!]) for (const name of subscriptions) await settled(stage, topic, name)
+    for (const name of subscriptions) await settled(stage, topics, name)
     return { perSecond, ...latencies, published: figures['published']!, ...cpu }
   })
 }
@@ -138,7 +138,7 @@ export async function replaying(peer: PeerName, scale: Scale): Promise<Figures> 
     const beganAt = performance.now()
     consumer.send({ type: 'go' })
     const { endedAt, cpu } = await finish(stage, [consumer], count)
-    await settled(stage, TOPIC, 'reader-0')
+    await settled(stage, [TOPIC], 'reader-0')
     return { perSecond: (count * 1000) / (endedAt - beganAt), published: count, ...cpuBetween(before, cpu) }
   })
 }
@@ -250,8 +250,8 @@ async function stored(stage: Stage, count: number): Promise<void> {
   await until(`stored of ${count} that were answered`, () => stage.admin.stored(TOPIC), count)
 }
 
-async function settled(stage: Stage, topic: string, name: string): Promise<void> {
-  await until(`not acknowledged in ${name}`, () => stage.admin.backlog(topic, name), 0)
+async function settled(stage: Stage, topics: readonly string[], name: string): Promise<void> {
+  await until(`not acknowledged in ${name}`, () => stage.admin.backlog(topics, name), 0)
 }
 
 /** Counters of some peers come late. */

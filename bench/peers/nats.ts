@@ -141,7 +141,7 @@ class NatsClient implements PeerClient {
     return (await this.#manager.streams.info(STREAM)).state.messages
   }
 
-  async backlog(_topic: string, subscription: string): Promise<number> {
+  async backlog(_topics: readonly string[], subscription: string): Promise<number> {
     const { num_ack_pending, num_pending } = await this.#manager.consumers.info(STREAM, subscription)
     return num_ack_pending + num_pending
   }

@@ -53,8 +53,8 @@ export interface PeerClient {
   consume(consumption: Consumption): Promise<void>
   /** Messages stored in a topic. Rejects while the broker does not serve yet. */
   stored(topic: string): Promise<number>
-  /** Messages of a subscription that are not acknowledged. */
-  backlog(topic: string, subscription: string): Promise<number>
+  /** Messages of a subscription to these topics that are not acknowledged. */
+  backlog(topics: readonly string[], subscription: string): Promise<number>
   /** Ends consuming when what was acknowledged has been sent, and disconnects. */
   close(): Promise<void>
 }

@@ -189,8 +189,10 @@ class RabbitClient implements PeerClient {
     return this.#count(`${topic}/all`)
   }
 
-  async backlog(topic: string, subscription: string): Promise<number> {
-    return this.#type === 'stream' ? 0 : this.#count(`${topic}/${subscription}`)
+  async backlog(topics: readonly string[], subscription: string): Promise<number> {
+    let sum = 0
+    if (this.#type === 'quorum') for (const topic of topics) sum += await this.#count(`${topic}/${subscription}`)
+    return sum
   }
 
   async close(): Promise<void> {

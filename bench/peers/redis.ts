@@ -123,7 +123,12 @@ class RedisClient implements PeerClient {
     return this.#commands.xlen(topic)
   }
 
-  async backlog(topic: string, subscription: string): Promise<number> {
+  async backlog(topics: readonly string[], subscription: string): Promise<number> {
+    const counts = await Promise.all(topics.map((topic) => this.#unacked(topic, subscription)))
+    return counts.reduce((sum, count) => sum + count, 0)
+  }
+
+  async #unacked(topic: string, subscription: string): Promise<number> {
     const groups = (await this.#commands.xinfo('GROUPS', topic)) as (string | number)[][]
     for (const group of groups) {
       const at = (field: string): unknown => group[group.indexOf(field) + 1]

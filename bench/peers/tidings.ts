@@ -61,7 +61,12 @@ class TidingsClient implements PeerClient {
   }
 
   async create(topics: readonly string[], subscriptions: readonly string[]): Promise<void> {
-    for (const topic of topics) await callOk('PUT', `${this.#url}/v1/topics/${topic}`, { partitions: 1 })
+    const left = [...topics]
+    const creating = async (): Promise<void> => {
+      for (let topic = left.pop(); topic !== undefined; topic = left.pop())
+        await callOk('PUT', `${this.#url}/v1/topics/${topic}`, { partitions: 1 })
+    }
+    await Promise.all(Array.from({ length: 16 }, creating))
     const settings = { type: 'shared', start: 'earliest', maxUnacked: MAX_UNACKED }
     for (const name of subscriptions)
       await callOk('PUT', `${this.#url}/v1/topics/${place(topics)}/subscriptions/${name}`, settings)
@@ -87,8 +92,8 @@ class TidingsClient implements PeerClient {
     return (partitionStates as { nextOffset: number }[]).reduce((sum, { nextOffset }) => sum + nextOffset, 0)
   }
 
-  async backlog(topic: string, subscription: string): Promise<number> {
-    const { state } = await callOk('GET', `${this.#url}/v1/topics/${topic}/subscriptions/${subscription}`)
+  async backlog(topics: readonly string[], subscription: string): Promise<number> {
+    const { state } = await callOk('GET', `${this.#url}/v1/topics/${place(topics)}/subscriptions/${subscription}`)
     return state.backlog as number
   }
 

@@ -3,7 +3,7 @@
  * connections, turns every error into problem+json, and stops in order. Called by broker.ts.
  */
 import { isUtf8 } from 'node:buffer'
-import { type IncomingMessage, STATUS_CODES } from 'node:http'
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { LIMITS, PUBLISH_PATH, TidingsError } from '@tidings/sdk/protocol'
 import fastify, { type FastifyInstance } from 'fastify'
@@ -18,7 +18,7 @@ import { opsRoutes } from './ops-routes.ts'
 import { checkOrigin, readingHeaders } from './origin.ts'
 import { parkingRoutes } from './parking-routes.ts'
 import { parserProblem, rawAnswer, sendError } from './problem.ts'
-import { publishRoutes } from './publish-routes.ts'
+import { publishRoutes, type ShortCut } from './publish-routes.ts'
 import { pullRoutes } from './pull-routes.ts'
 import { readRoutes } from './read-routes.ts'
 import { RouteTable } from './route-table.ts'
@@ -95,7 +95,7 @@ export class Server {
       left: () => metrics.readerLeft(),
     })
     this.#edges()
-    publishRoutes(this.#app, {
+    const shortCut = publishRoutes(this.#app, {
       host,
       clock,
       logger,
@@ -120,6 +120,7 @@ export class Server {
     this.#events.routes(this.#app)
     scheduleRoutes(this.#app, host)
     opsRoutes(this.#app, { host, metrics, version: parts.version, isDraining })
+    takeFirst(this.#app, shortCut)
   }
 
   /** Opens the port. A port in use rejects with the system's error (EADDRINUSE). */
@@ -257,6 +258,15 @@ function createFastify(options: ServerOptions): FastifyInstance {
       sendError(reply as never, error, nullLogger)
     },
     clientErrorHandler: (error, socket) => answerParserError(error, socket),
+  })
+}
+
+/** Asks the shortcut about every request before the framework sees it. */
+function takeFirst(app: FastifyInstance, shortCut: ShortCut): void {
+  const others = app.server.listeners('request') as ((request: IncomingMessage, response: ServerResponse) => void)[]
+  app.server.removeAllListeners('request')
+  app.server.on('request', (request, response) => {
+    if (!shortCut(request, response)) for (const listener of others) listener.call(app.server, request, response)
   })
 }
 

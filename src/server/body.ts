@@ -42,33 +42,37 @@ export class BodyReader {
     let more: Buffer[] | undefined
     let bytes = 0
     let held = 0
+    const release = (): void => {
+      this.#heldBytes -= held
+      held = 0
+    }
     const onData = (chunk: Buffer): void => {
       bytes += chunk.length
       if (first === undefined && bytes <= limitBytes) {
         first = chunk
         return
       }
-      if (bytes > limitBytes) return settle(tooLarge(limitBytes))
+      if (bytes > limitBytes) return fail(tooLarge(limitBytes))
       held += chunk.length
       this.#heldBytes += chunk.length
       if (this.#heldBytes > this.#maxHeldBytes) {
-        return settle(new TidingsError('overloaded', 'too many large requests are being received: try again'))
+        return fail(new TidingsError('overloaded', 'too many large requests are being received: try again'))
       }
+      // Most bodies are one chunk, hold nothing, and need nobody to listen for the end of their connection.
+      if (!more) request.once('close', release)
       more ??= []
       more.push(chunk)
     }
-    const stop = (): void => {
-      request.off('data', onData).off('end', onEnd).off('close', stop)
-      this.#heldBytes -= held
-      held = 0
+    const fail = (error: TidingsError): void => {
+      request.off('data', onData).off('end', onEnd)
+      release()
+      done(error, EMPTY)
     }
-    const settle = (error: TidingsError | null): void => {
-      stop()
-      if (error) return done(error, EMPTY)
+    const onEnd = (): void => {
+      release()
       done(null, more ? Buffer.concat([first ?? EMPTY, ...more], bytes) : (first ?? EMPTY))
     }
-    const onEnd = (): void => settle(null)
-    request.on('data', onData).on('end', onEnd).on('close', stop)
+    request.on('data', onData).on('end', onEnd)
   }
 }
 

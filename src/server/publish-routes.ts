@@ -1,9 +1,11 @@
 /**
- * Publishing, single and in batches. The single publish is the hottest path of the broker, so it
- * runs as the route's onRequest hook: its body is raw bytes of any type, and ending there spares it the
- * framework's content-type machinery. No promise is made unless the topic has to be created.
+ * Publishing, single and in batches. The single publish is the hottest path of the broker, so it passes the framework
+ * by: `publishRoutes` gives a function that app.ts asks first about every request of a real connection. What has
+ * another form (escapes or a query in the path) and what is injected comes by the route, to the same end: its
+ * onRequest hook, where the body is still raw bytes of any type. No promise is made unless the topic has to be created.
  * The answer leaves in the callback of `publish`, which comes when the message is durable.
  */
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import {
   CLOUDEVENT_BATCH_CONTENT_TYPE,
   checkName,
@@ -14,7 +16,7 @@ import {
   TOPIC_DEFAULTS,
   valueKind,
 } from '@tidings/sdk/protocol'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import type { Clock } from '../base/clock.ts'
 import { InvariantError } from '../base/invariant.ts'
 import type { Logger } from '../base/telemetry.ts'
@@ -47,19 +49,42 @@ interface TopicParams {
   topic: string
 }
 
-export function publishRoutes(app: FastifyInstance, parts: PublishParts): void {
+/** Takes a request that is a single publish and answers it; says whether it was one. */
+export type ShortCut = (request: IncomingMessage, response: ServerResponse) => boolean
+
+const SINGLE_PREFIX = '/v1/topics/'
+const SINGLE_SUFFIX = '/messages'
+/** What means something else than itself in a path, or ends the topic's name. */
+const IS_PLAIN_NAME = /^[^/?#%;]+$/
+
+export function publishRoutes(app: FastifyInstance, parts: PublishParts): ShortCut {
   const edge = new PublishEdge(parts)
   const unreached = (): never => {
     throw new InvariantError('the publish hook answers')
   }
   app.post<{ Params: TopicParams }>('/v1/topics/:topic/messages', {
-    onRequest: (request, reply) => edge.single(request, reply),
+    onRequest: (request, reply) => {
+      reply.hijack()
+      edge.single(request.raw, reply.raw, request.params.topic)
+    },
     handler: unreached,
   })
   app.post<{ Params: TopicParams }>('/v1/topics/:topic/messages/batch', {
-    onRequest: (request, reply) => edge.batch(request, reply),
+    onRequest: (request, reply) => {
+      reply.hijack()
+      const isTimed = (request.query as { timestamps?: unknown }).timestamps === 'true'
+      edge.batch(request.raw, reply.raw, request.params.topic, isTimed)
+    },
     handler: unreached,
   })
+  return (request, response) => {
+    const url = request.url!
+    if (request.method !== 'POST' || !url.startsWith(SINGLE_PREFIX) || !url.endsWith(SINGLE_SUFFIX)) return false
+    const name = url.slice(SINGLE_PREFIX.length, -SINGLE_SUFFIX.length)
+    if (!IS_PLAIN_NAME.test(name)) return false
+    edge.single(request, response, name)
+    return true
+  }
 }
 
 class PublishEdge {
@@ -73,86 +98,76 @@ class PublishEdge {
     this.#bodies = new BodyReader(parts.maxHeldBytes)
   }
 
-  single(request: FastifyRequest<{ Params: TopicParams }>, reply: FastifyReply): void {
-    reply.hijack()
+  single(request: IncomingMessage, response: ServerResponse, name: string): void {
     try {
-      this.#admit(request)
-      const name = request.params.topic
+      const { headers } = request
+      this.#admit(headers.origin)
       const topic = this.#existing(name)
-      const input = parsePublishHeaders(request.raw.headers, this.#now)
+      const input = parsePublishHeaders(headers, this.#now)
       const mode = eventMode(input.contentType)
       if (mode === 'batched') refuseForBatch(input)
-      if (mode !== null) return this.#events(request, reply, topic, mode === 'structured' ? input : null)
+      if (mode !== null) return this.#events(response, name, topic, mode === 'structured' ? input : null)
       input.key ??= keyOfHeaders(input.headers)
-      this.#bodies.read(request.raw, this.#limitBytes(topic), (error, body) => {
-        if (error) return this.#fail(reply, error)
+      this.#bodies.read(request, this.#limitBytes(topic), (error, body) => {
+        if (error) return this.#fail(response, error)
         input.value = body
-        this.#withTopic(topic, name, reply, (ready) => this.#publish(ready, input, reply))
+        this.#withTopic(topic, name, response, (ready) => this.#publish(ready, input, response))
       })
     } catch (error) {
-      this.#fail(reply, error)
+      this.#fail(response, error)
     }
   }
 
   /** CloudEvents in the body: one, which completes the input, or else a list. */
-  #events(
-    request: FastifyRequest<{ Params: TopicParams }>,
-    reply: FastifyReply,
-    topic: Topic | null,
-    input: PublishInput | null,
-  ): void {
-    const { raw } = request
-    const name = request.params.topic
+  #events(response: ServerResponse, name: string, topic: Topic | null, input: PublishInput | null): void {
     const limitBytes = this.#limitBytes(topic)
-    this.#bodies.read(raw, input ? envelopeBytes(limitBytes) : LIMITS.batchBytes, (error, body) => {
-      if (error) return this.#fail(reply, error)
+    this.#bodies.read(response.req, input ? envelopeBytes(limitBytes) : LIMITS.batchBytes, (error, body) => {
+      if (error) return this.#fail(response, error)
       try {
         if (!input) {
           const entries = parseEventBatch(body)
-          return this.#withTopic(topic, name, reply, (ready) => this.#publishAll(ready, entries, reply))
+          return this.#withTopic(topic, name, response, (ready) => this.#publishAll(ready, entries, response))
         }
         readEvent(body, input)
         if (input.value.length > limitBytes) {
           throw new TidingsError('message_too_large', `the data is larger than ${limitBytes} bytes`)
         }
-        this.#withTopic(topic, name, reply, (ready) => this.#publish(ready, input, reply))
+        this.#withTopic(topic, name, response, (ready) => this.#publish(ready, input, response))
       } catch (thrown) {
-        this.#fail(reply, thrown)
+        this.#fail(response, thrown)
       }
     })
   }
 
-  batch(request: FastifyRequest<{ Params: TopicParams }>, reply: FastifyReply): void {
-    reply.hijack()
+  batch(request: IncomingMessage, response: ServerResponse, name: string, isTimed: boolean): void {
     try {
-      this.#admit(request)
-      const name = request.params.topic
+      const { headers } = request
+      this.#admit(headers.origin)
       const topic = this.#existing(name)
-      const parse = batchParser(request.raw.headers['content-type'])
-      refuseScheduling(request.raw.headers)
-      const isTimed = (request.query as { timestamps?: unknown }).timestamps === 'true'
-      this.#bodies.read(request.raw, LIMITS.batchBytes, (error, body) => {
-        if (error) return this.#fail(reply, error)
+      const parse = batchParser(headers['content-type'])
+      refuseScheduling(headers)
+      this.#bodies.read(request, LIMITS.batchBytes, (error, body) => {
+        if (error) return this.#fail(response, error)
         try {
           const entries = parse(body, this.#now)
-          this.#withTopic(topic, name, reply, (ready) => this.#publishAll(ready, entries, reply, isTimed))
+          this.#withTopic(topic, name, response, (ready) => this.#publishAll(ready, entries, response, isTimed))
         } catch (thrown) {
-          this.#fail(reply, thrown)
+          this.#fail(response, thrown)
         }
       })
     } catch (error) {
-      this.#fail(reply, error)
+      this.#fail(response, error)
     }
   }
 
-  #publish(topic: Topic, input: PublishInput, reply: FastifyReply): void {
+  #publish(topic: Topic, input: PublishInput, response: ServerResponse): void {
     topic.publish(input, (error, outcome) => {
-      if (error) return this.#fail(reply, error)
-      this.#answer(reply, receiptJson(topic.name, outcome!))
+      if (error) return this.#fail(response, error)
+      this.#answer(response, receiptJson(topic.name, outcome!))
     })
   }
 
-  #publishAll(topic: Topic, entries: BatchEntries, reply: FastifyReply, isTimed = false): void {
+  #publishAll(topic: Topic, entries: BatchEntries, response: ServerResponse, isTimed = false): void {
     const { inputs } = entries
     for (let i = 0; i < inputs.length; i++) {
       try {
@@ -161,13 +176,13 @@ class PublishEdge {
         }
         topic.check(inputs[i]!)
       } catch (thrown) {
-        return this.#fail(reply, entryError(entries.place(i), errorOf(thrown)))
+        return this.#fail(response, entryError(entries.place(i), errorOf(thrown)))
       }
     }
-    if (inputs.length === 0) return this.#answer(reply, '{"receipts":[]}')
+    if (inputs.length === 0) return this.#answer(response, '{"receipts":[]}')
     topic.publishAll(inputs, (error, outcomes) => {
-      if (error) return this.#fail(reply, error)
-      this.#answer(reply, receiptsJson(outcomes!, isTimed))
+      if (error) return this.#fail(response, error)
+      this.#answer(response, receiptsJson(outcomes!, isTimed))
     })
   }
 
@@ -182,42 +197,42 @@ class PublishEdge {
   }
 
   /** A topic that is missing comes into being only for a request that is otherwise in order. */
-  #withTopic(topic: Topic | null, name: string, reply: FastifyReply, use: (topic: Topic) => void): void {
+  #withTopic(topic: Topic | null, name: string, response: ServerResponse, use: (topic: Topic) => void): void {
     const attempt = (ready: Topic): void => {
       try {
         use(ready)
       } catch (error) {
-        this.#fail(reply, error)
+        this.#fail(response, error)
       }
     }
     if (topic) return attempt(topic)
-    this.#parts.host.ensureTopic(name).then(attempt, (error: unknown) => this.#fail(reply, error))
+    this.#parts.host.ensureTopic(name).then(attempt, (error: unknown) => this.#fail(response, error))
   }
 
   #limitBytes(topic: Topic | null): number {
     return Math.min((topic?.settings ?? TOPIC_DEFAULTS).maxMessageBytes, this.#parts.maxMessageBytes)
   }
 
-  #admit(request: FastifyRequest): void {
-    checkOrigin(request.raw.headers.origin, this.#parts.allowedOrigins)
+  #admit(origin: string | undefined): void {
+    checkOrigin(origin, this.#parts.allowedOrigins)
     if (this.#parts.isDraining())
       throw new TidingsError('overloaded', 'the broker is shutting down: try another or later')
   }
 
-  #answer(reply: FastifyReply, text: string): void {
+  #answer(response: ServerResponse, text: string): void {
     this.#parts.answered('ok')
     // Receipts are ASCII, so their length is their bytes; without it the answer would go out chunked.
     const headers = { 'content-type': 'application/json; charset=utf-8', 'content-length': text.length }
-    reply.raw.writeHead(200, headers)
-    reply.raw.end(text)
+    response.writeHead(200, headers)
+    response.end(text)
   }
 
-  #fail(reply: FastifyReply, thrown: unknown): void {
+  #fail(response: ServerResponse, thrown: unknown): void {
     const error = errorOf(thrown)
     logInternal(error, this.#parts.logger)
     this.#parts.answered(error.code)
-    if (reply.raw.headersSent || reply.raw.destroyed) return
-    answerEarly(reply.request.raw, reply.raw, answerOf(error), this.#parts.clock)
+    if (response.headersSent || response.destroyed) return
+    answerEarly(response.req, response, answerOf(error), this.#parts.clock)
   }
 }
 
@@ -258,7 +273,7 @@ function batchParser(contentType: string | undefined): (body: Buffer, now: () =>
 }
 
 /** Headers of a single publish that would be lost on a batch. */
-function refuseScheduling(headers: FastifyRequest['headers']): void {
+function refuseScheduling(headers: IncomingMessage['headers']): void {
   for (const name of [HEADER.delayMs, HEADER.deliverAt]) {
     if (headers[name] !== undefined) {
       throw new TidingsError(
