@@ -36,6 +36,8 @@ export interface InboxParts {
 }
 
 const TIMEOUT_MS = 30_000
+/** The publish ends a little later than the request, which says better what happened. */
+const GRACE_MS = 100
 const PENDING_MAX = 100_000
 const OPEN_MS = 15_000
 const CLOSE_MS = 2000
@@ -100,7 +102,7 @@ export class Inbox {
       this.#open()
         .then(async () => {
           const leftMs = Math.max(1, Math.ceil(deadline - clock.monotonic()))
-          if (this.#pending.has(correlation)) await send({ headers, ttlMs: leftMs, timeoutMs: leftMs })
+          if (this.#pending.has(correlation)) await send({ headers, ttlMs: leftMs, timeoutMs: leftMs + GRACE_MS })
         })
         .catch((error: unknown) => pending.settle(TidingsError.from(error)))
     })

@@ -7,9 +7,11 @@ import type { Connector } from './connector.ts'
 import { Consumer } from './consumer.ts'
 import type { Held } from './held.ts'
 import type { Message } from './message.ts'
+import type { AcknowledgedThrough } from './processed-store.ts'
 import type { TidingsError } from './protocol/errors.ts'
 import { LIMITS } from './protocol/limits.ts'
 import { checkedOptions, type SubscribeOptions } from './subscribe-options.ts'
+import { acknowledgedThrough } from './subscription-state.ts'
 
 export type Handler<T> = (message: Message<T>) => unknown
 
@@ -96,6 +98,11 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
   drain(options: DrainOptions = {}): Promise<void> {
     this.#drained ??= this.#drain(options.timeoutMs ?? DRAIN_MS)
     return this.#drained
+  }
+
+  /** How far the broker has everything acknowledged, by topic and partition. Rejects with a TidingsError. */
+  acknowledgedThrough(): Promise<AcknowledgedThrough[]> {
+    return acknowledgedThrough(this.#connector, this.topic, this.name)
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Message<T>, undefined> {

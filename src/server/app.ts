@@ -15,7 +15,7 @@ import { Admission, type Admitted, type UpgradeRequest } from './admission.ts'
 import { EventStreams } from './event-routes.ts'
 import type { ServerMetrics } from './metrics.ts'
 import { opsRoutes } from './ops-routes.ts'
-import { checkOrigin, readingHeaders } from './origin.ts'
+import { checkOrigin, preflightHeaders, readingHeaders } from './origin.ts'
 import { parkingRoutes } from './parking-routes.ts'
 import { parserProblem, rawAnswer, sendError } from './problem.ts'
 import { publishRoutes, type ShortCut } from './publish-routes.ts'
@@ -194,7 +194,7 @@ export class Server {
     app.addHook('preHandler', (request, reply, done) => {
       const { origin } = request.headers
       if (request.method !== 'GET' && request.method !== 'HEAD') checkOrigin(origin, options.allowedOrigins)
-      else if (origin !== undefined) reply.headers(readingHeaders(origin, options.allowedOrigins))
+      if (origin !== undefined) reply.headers(readingHeaders(origin, options.allowedOrigins))
       done()
     })
     app.addHook('onRoute', ({ method, url }) => this.routes.add(method, url))
@@ -205,7 +205,11 @@ export class Server {
       if (methods.length === 0)
         return sendError(reply, new TidingsError('not_found', 'there is nothing at this path'), logger)
       reply.header('allow', methods.join(', '))
-      sendError(
+      // Whether the origin is among the allowed ones has been looked at.
+      if (request.method === 'OPTIONS' && request.headers.origin !== undefined) {
+        return reply.code(204).headers(preflightHeaders(methods, request.headers)).send()
+      }
+      return sendError(
         reply,
         new TidingsError(
           'method_not_allowed',

@@ -25,7 +25,7 @@ import type { PublishInput, Topic } from '../partition/topic.ts'
 import { atEntry, type BatchEntries, parseJsonBatch, parseNdjsonBatch } from './batch-request.ts'
 import { answerEarly, BodyReader } from './body.ts'
 import { eventMode, keyOfHeaders, parseEventBatch, readEvent } from './cloud-event-request.ts'
-import { checkOrigin } from './origin.ts'
+import { checkOrigin, readingHeaders } from './origin.ts'
 import { answerOf, errorOf, logInternal } from './problem.ts'
 import { parsePublishHeaders } from './publish-request.ts'
 import { receiptJson, receiptsJson } from './receipt-json.ts'
@@ -101,7 +101,7 @@ class PublishEdge {
   single(request: IncomingMessage, response: ServerResponse, name: string): void {
     try {
       const { headers } = request
-      this.#admit(headers.origin)
+      this.#admit(headers.origin, response)
       const topic = this.#existing(name)
       const input = parsePublishHeaders(headers, this.#now)
       const mode = eventMode(input.contentType)
@@ -142,7 +142,7 @@ class PublishEdge {
   batch(request: IncomingMessage, response: ServerResponse, name: string, isTimed: boolean): void {
     try {
       const { headers } = request
-      this.#admit(headers.origin)
+      this.#admit(headers.origin, response)
       const topic = this.#existing(name)
       const parse = batchParser(headers['content-type'])
       refuseScheduling(headers)
@@ -213,8 +213,10 @@ class PublishEdge {
     return Math.min((topic?.settings ?? TOPIC_DEFAULTS).maxMessageBytes, this.#parts.maxMessageBytes)
   }
 
-  #admit(origin: string | undefined): void {
-    checkOrigin(origin, this.#parts.allowedOrigins)
+  #admit(origin: string | undefined, response: ServerResponse): void {
+    const { allowedOrigins } = this.#parts
+    checkOrigin(origin, allowedOrigins)
+    if (origin !== undefined) response.setHeaders(new Map(Object.entries(readingHeaders(origin, allowedOrigins))))
     if (this.#parts.isDraining())
       throw new TidingsError('overloaded', 'the broker is shutting down: try another or later')
   }

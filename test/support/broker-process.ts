@@ -98,6 +98,35 @@ export async function runShell(
   return captured.exit()
 }
 
+export interface Program {
+  /** What it has printed on standard output. */
+  output(): string
+  /** Waits for it to end by itself. */
+  ended(): Promise<Exit>
+  /** SIGTERM, and waits for it to end; past 20 s it is killed. */
+  terminate(): Promise<Exit>
+}
+
+/** Another program, which `stopAll` ends too. */
+export function startProgram(command: readonly string[], env: Readonly<Record<string, string>>): Program {
+  const { child, exit } = launch(command, env)
+  const end = async (): Promise<Exit> => {
+    await ended(child)
+    return exit()
+  }
+  return {
+    output: () => exit().stdout,
+    ended: end,
+    async terminate() {
+      child.kill('SIGTERM')
+      const timer = setTimeout(() => killGroup(child, 'SIGKILL'), 20_000)
+      const exited = await end()
+      clearTimeout(timer)
+      return exited
+    },
+  }
+}
+
 export class BrokerProcess {
   readonly dataDir: string
   readonly port: number

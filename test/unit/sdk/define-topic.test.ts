@@ -1,0 +1,239 @@
+import { defineTopic, type Message, type Topic } from '@tidings/sdk'
+import { toJsonSchema } from '@valibot/to-json-schema'
+import { type } from 'arktype'
+import * as v from 'valibot'
+import { describe, expect, expectTypeOf, it } from 'vitest'
+import { z } from 'zod'
+import { Client } from '../../../sdk/src/client.ts'
+import { compileSchema } from '../../../src/partition/schema.ts'
+import { settle } from '../../support/settle.ts'
+import { SimPlatform } from '../../support/sim-platform.ts'
+
+const time = z.iso.datetime().transform((text) => new Date(text))
+const ofZod = defineTopic({
+  name: 'orders',
+  schema: z.object({ total: z.number().min(0), at: time, count: z.int().default(1) }),
+})
+const ofValibot = defineTopic({
+  name: 'orders',
+  schema: v.object({ total: v.pipe(v.number(), v.minValue(0)), count: v.optional(v.number(), 1) }),
+  jsonSchema: (schema) => toJsonSchema(schema, { typeMode: 'input' }) as Record<string, unknown>,
+})
+const ofArktype = defineTopic({ name: 'orders', schema: type({ total: 'number >= 0', at: 'string.date.iso.parse' }) })
+
+function rig(): { client: Client; platform: SimPlatform } {
+  const platform = new SimPlatform()
+  return { client: new Client(platform, { url: 'http://a' }), platform }
+}
+
+/** Registered, by a first publish that is refused. */
+async function registered(platform: SimPlatform, publish: () => Promise<unknown>): Promise<void> {
+  const first = publish().catch(() => undefined)
+  await settle()
+  platform.request().answer(201, {})
+  await first
+}
+
+describe('the types of a defined topic', () => {
+  const { client } = rig()
+
+  it('are what the validator takes and what it gives', () => {
+    const orders = client.topic(ofZod)
+    type In = { total: number; at: string; count?: number | undefined }
+    type Out = { total: number; at: Date; count: number }
+    expectTypeOf<Parameters<typeof orders.publish>[0]>().toEqualTypeOf<In>()
+    expectTypeOf<Parameters<typeof orders.tryPublish>[0]>().toEqualTypeOf<In>()
+    orders.subscribe('s', (message) => expectTypeOf(message).toEqualTypeOf<Message<Out>>())
+    expectTypeOf(orders.subscribe('s')[Symbol.asyncIterator]().next).returns.resolves.toHaveProperty('value')
+    // @ts-expect-error The total is missing.
+    void orders.publish({ at: '2026-01-01T00:00:00Z' }).catch(() => undefined)
+  })
+
+  it('are inferred from valibot and arktype, too', () => {
+    const first = client.topic(ofValibot)
+    expectTypeOf<Parameters<typeof first.publish>[0]>().toEqualTypeOf<{ total: number; count?: number | undefined }>()
+    first.subscribe('s', ({ value }) => expectTypeOf(value).toEqualTypeOf<{ total: number; count: number }>())
+    const second = client.topic(ofArktype)
+    expectTypeOf<Parameters<typeof second.publish>[0]>().toEqualTypeOf<{ total: number; at: string }>()
+    second.subscribe('s', ({ value }) => expectTypeOf(value).toEqualTypeOf<{ total: number; at: Date }>())
+  })
+
+  it('are those of the answers for requests and replies', () => {
+    const sums = client.topic(defineTopic({ name: 'sums', schema: z.number(), answer: z.object({ at: time }) }))
+    expectTypeOf(() => sums.request(1)).returns.resolves.toEqualTypeOf<{ at: Date }>()
+    sums.reply('s', () => ({ at: '2026-01-01T00:00:00Z' }))
+    // @ts-expect-error An answer has a time.
+    sums.reply('s', () => ({}))
+    const plain = client.topic<number>('sums')
+    expectTypeOf(() => plain.request<string>(1)).returns.resolves.toEqualTypeOf<string>()
+    expectTypeOf<Parameters<typeof plain.publish>[0]>().toEqualTypeOf<number>()
+  })
+})
+
+describe('publishing to a defined topic', () => {
+  it.each([
+    ['zod', (client: Client) => client.topic(ofZod), { total: -1, at: '2026-01-01T00:00:00Z' }],
+    ['valibot', (client: Client) => client.topic(ofValibot), { total: -1 }],
+    ['arktype', (client: Client) => client.topic(ofArktype), { total: -1, at: '2026-01-01T00:00:00Z' }],
+  ])('refuses what breaks the schema (%s), with its place, before anything of it is sent', async (_, open, bad) => {
+    const { client, platform } = rig()
+    const topic = open(client) as unknown as Topic<unknown>
+    await registered(platform, () => topic.publish(bad))
+    await expect(topic.publish(bad)).rejects.toMatchObject({
+      code: 'schema_violation',
+      path: '/total',
+      retryable: false,
+    })
+    expect(platform.requests).toEqual([])
+  })
+
+  it('checks what its readers will see, and sends it as it was given', async () => {
+    const { client, platform } = rig()
+    const days = client.topic(
+      defineTopic({
+        name: 'days',
+        schema: z.object({ day: z.coerce.date(), note: z.string().default('') }),
+        jsonSchema: false,
+      }),
+    )
+    void days.publish({ day: new Date(0) })
+    await settle()
+    expect(platform.request().entries[0]).toMatchObject({ value: { day: '1970-01-01T00:00:00.000Z' } })
+    const dates = client.topic(
+      defineTopic({ name: 'dates', schema: z.object({ a: z.array(z.date()) }), jsonSchema: false }),
+    )
+    await expect(dates.publish({ a: [new Date(0)] })).rejects.toMatchObject({ path: '/a/0' })
+  })
+
+  it('keeps the order of publishes over asynchronous validators, and passes over those that fail', async () => {
+    const { client, platform } = rig()
+    const ends = new Map<number, () => void>()
+    const slow = z.number().refine(async (value) => {
+      await new Promise<void>((resolve) => ends.set(value, resolve))
+      return value !== 2
+    })
+    const topic = client.topic(defineTopic({ name: 'slow', schema: slow, jsonSchema: false }))
+    const outcomes = [1, 2, 3].map((value) => topic.publish(value).catch((error: unknown) => error))
+    await settle()
+    for (const value of [3, 2]) ends.get(value)!()
+    await settle()
+    expect(platform.requests).toEqual([])
+    ends.get(1)!()
+    await settle()
+    expect(await outcomes[1]).toMatchObject({ code: 'schema_violation' })
+    const sent = platform.requests.splice(0).flatMap(({ entries }) => entries.map(({ value }) => value))
+    expect(sent[0]).toBe(1)
+    const flushed = client.flush().then(() => 'flushed')
+    expect(await Promise.race([flushed, settle().then(() => 'waits')])).toBe('waits')
+  })
+
+  it('gives up on a validator that does not end, and on one that a signal interrupts', async () => {
+    const { client, platform } = rig()
+    const never = z.number().refine(() => new Promise<boolean>(() => undefined))
+    const topic = client.topic(defineTopic({ name: 'never', schema: never, jsonSchema: false }))
+    const abort = new AbortController()
+    const aborted = topic.publish(1, { signal: abort.signal }).catch((error: unknown) => error)
+    const late = topic.publish(1, { timeoutMs: 500 }).catch((error: unknown) => error)
+    abort.abort()
+    expect(await aborted).toMatchObject({ code: 'aborted' })
+    platform.clock.advance(500)
+    expect(await late).toMatchObject({ code: 'unavailable' })
+    expect(platform.requests).toEqual([])
+  })
+})
+
+describe('the registration of a JSON Schema', () => {
+  it('comes before the first publish, once', async () => {
+    const { client, platform } = rig()
+    const at = '2026-01-01T00:00:00Z'
+    void client.topic(ofZod).publish({ total: 1, at })
+    void client.topic(ofZod).publish({ total: 2, at })
+    await settle()
+    const { request, path } = platform.requests[0]!
+    expect([request.method, path]).toEqual(['PUT', '/v1/topics/orders'])
+    expect(JSON.parse(request.body!)).toMatchObject({ schema: { required: ['total', 'at'] } })
+    platform.request().answer(201, {})
+    await settle()
+    const first = platform.request()
+    expect(first.entries).toMatchObject([{ value: { total: 1, at } }])
+    first.answer(200, { receipts: [{ partition: 0, offset: 0, id: '0:0' }] })
+    await settle()
+    expect(platform.request().entries).toMatchObject([{ value: { total: 2, at } }])
+    expect(platform.requests).toEqual([])
+  })
+
+  it('fails publishes with what the broker says of an incompatible one, and is tried again by the next', async () => {
+    const { client, platform } = rig()
+    const topic = client.topic(ofValibot)
+    for (let i = 0; i < 2; i++) {
+      const failed = topic.publish({ total: 1 }).catch((error: unknown) => error)
+      await settle()
+      platform.request().refuse(409, 'conflict')
+      expect(await failed).toMatchObject({ code: 'conflict', retryable: false })
+    }
+    void topic.publish({ total: 1 })
+    await settle()
+    platform.request().answer(200, {})
+    await settle()
+    expect(platform.request().entries).toHaveLength(1)
+  })
+
+  it.each([
+    ['the broker cannot be reached', (platform: SimPlatform) => platform.request().lose(false)],
+    ['somebody else sets the schemas', (platform: SimPlatform) => platform.request().refuse(403, 'permission_denied')],
+  ])('does not hold up publishes when %s', async (_, fail) => {
+    const { client, platform } = rig()
+    void client.topic(ofValibot).publish({ total: 1 })
+    await settle()
+    fail(platform)
+    await settle()
+    expect(platform.request().entries).toHaveLength(1)
+  })
+
+  it('can be left to a call', async () => {
+    const { client, platform } = rig()
+    const topic = client.topic(defineTopic({ name: 't', schema: z.number(), register: false }))
+    void topic.publish(1)
+    await settle()
+    expect(platform.request().entries).toHaveLength(1)
+    const done = topic.register()
+    await settle()
+    platform.request().answer(200, {})
+    await done
+    await expect(client.topic('plain').register()).rejects.toMatchObject({ code: 'invalid_argument' })
+  })
+})
+
+describe('a JSON Schema that is derived', () => {
+  const rich = z.object({
+    email: z.email(),
+    id: z.cuid2(),
+    tag: z.string().regex(/^(?!no)\w+$/),
+    plain: z.string().regex(/^a+$/),
+    kind: z.discriminatedUnion('kind', [
+      z.object({ kind: z.literal('a'), url: z.url() }),
+      z.object({ kind: z.literal('b'), at: z.iso.datetime() }),
+    ]),
+  })
+
+  it('can be compiled by the broker, whatever formats and patterns there are', () => {
+    const { jsonSchema } = defineTopic({ name: 't', schema: rich })
+    expect(() => compileSchema(jsonSchema!)).not.toThrow()
+    const { properties } = jsonSchema as { properties: Record<string, Record<string, unknown>> }
+    expect(properties['email']).toMatchObject({ type: 'string', 'x-format': 'email' })
+    expect(properties['tag']).toEqual({ type: 'string', 'x-pattern': '^(?!no)\\w+$' })
+    expect(properties['plain']).toEqual({ type: 'string', pattern: '^a+$' })
+    expect(properties['kind']).toHaveProperty('anyOf')
+  })
+
+  it('is none where the validator cannot write one, and the one that is given where it is', () => {
+    expect(defineTopic({ name: 't', schema: z.date() }).jsonSchema).toBeNull()
+    expect(defineTopic({ name: 't', schema: v.number() }).jsonSchema).toBeNull()
+    expect(defineTopic({ name: 't', schema: z.number(), jsonSchema: false }).jsonSchema).toBeNull()
+    expect(
+      defineTopic({ name: 't', schema: z.number(), jsonSchema: { type: 'integer', format: 'int32' } }).jsonSchema,
+    ).toEqual({ type: 'integer', format: 'int32' })
+    expect(ofArktype.jsonSchema).toMatchObject({ type: 'object', required: ['at', 'total'] })
+    expect(ofValibot.jsonSchema).toMatchObject({ type: 'object', required: ['total'] })
+  })
+})
