@@ -4,7 +4,7 @@
  * failed otherwise, has no figure and says why.
  */
 import { PEERS, type PeerName } from './all.ts'
-import { comparisonTable, cpuTable, type Results } from './comparison-table.ts'
+import { comparisonTable, cpuTable, median, type Results } from './comparison-table.ts'
 import type { Scale } from './measure.ts'
 import type { ValueKind } from './payload.ts'
 import { ROWS } from './rows.ts'
@@ -91,8 +91,16 @@ function markdownOf(results: Results, peers: readonly PeerName[], versions: Comp
   const failures = Object.entries(results).flatMap(([row, of]) =>
     Object.entries(of).flatMap(([peer, { failures: texts }]) => texts.map((text) => `- ${row}, ${peer}: ${text}`)),
   )
+  // A peer has a bounded time to store what a row begins with, and may have stored less of it.
+  const counts = Object.entries(results).flatMap(([row, of]) =>
+    Object.entries(of).flatMap(([peer, { rounds }]) => {
+      const count = ROWS[row]!.isCounted ? (median(rounds.map(({ published }) => published ?? 0)) ?? 0) : 0
+      return count > 0 ? [`${peer} ${row}: ${count.toLocaleString('en-US')}`] : []
+    }),
+  )
   return [
     comparisonTable(results, peers),
+    ...(counts.length > 0 ? [`Messages that lay there: ${counts.join(', ')}.`] : []),
     cpuTable(results, peers),
     settings.join('\n'),
     ...(failures.length > 0 ? [`Failed:\n${failures.join('\n')}`] : []),

@@ -33,6 +33,20 @@ describe('a publish', () => {
     expect(second.json).toMatchObject({ offset: 1, id: '0:1' })
   })
 
+  it.each(['%70laces', 'places?unknown=1', 'places'])(
+    'answers on the path of %s as on any other form of it',
+    async (form) => {
+      const [name, query] = form.split('?')
+      const path = `/v1/topics/${name}/messages${query === undefined ? '' : `?${query}`}`
+      const answer = await call(broker, 'POST', path, 'x', { 'content-type': 'text/plain' })
+      expect(answer.status).toBe(200)
+      expect(answer.json).toMatchObject({ topic: 'places', partition: 0 })
+      const refused = await call(broker, 'POST', path, 'x', { 'tidings-unheard-of': '1' })
+      expect(refused.status).toBe(400)
+      expect(refused.json).toMatchObject({ code: 'invalid_argument' })
+    },
+  )
+
   it('keeps the value, key and headers', async () => {
     await call(broker, 'POST', '/v1/topics/kept/messages', '{"n":12345678901234567890}', {
       'content-type': 'application/json',
