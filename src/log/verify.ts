@@ -143,6 +143,8 @@ function troubleOf(
 }
 
 const PARTITION_NAME = /^(.+)-(\d+)$/
+/** The logs of a partition. What else is there was not finished, or put aside as damaged. */
+const KINDS = ['data', 'cursors', 'remembered']
 /** The log of a topic's scheduled messages: no partition, so its number is 0 and the directory is the log. */
 const SCHEDULE_NAME = /^(.+)-(schedule)$/
 
@@ -170,7 +172,8 @@ export async function verifyAll(
       continue
     }
     for (const kind of await disk.list(directory)) {
-      logs.push(await verifyLog(disk, `${directory}/${kind}`, partitionTag(topicId, Number(number), kind)))
+      if (!KINDS.includes(kind)) strangers.push(`${directory}/${kind}`)
+      else logs.push(await verifyLog(disk, `${directory}/${kind}`, partitionTag(topicId, Number(number), kind)))
     }
   }
   return { logs, strangers }
