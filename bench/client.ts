@@ -9,6 +9,7 @@ import { Connections } from './harness/connections.ts'
 import { Latencies } from './harness/latency.ts'
 import { openLoop } from './harness/open-loop.ts'
 import { batchPublish, jsonValue, singlePublish } from './harness/payload.ts'
+import { type SdkPublishJob, sdkPublish } from './harness/sdk-publish.ts'
 
 export type Job =
   /** Single publishes: the most, then the latency at a fixed rate (0: not asked for). */
@@ -38,6 +39,8 @@ export type Job =
     }
   /** Reads and acknowledges `count` messages that are already there. */
   | { kind: 'replay'; url: string; topic: string; subscription: string; count: number }
+  /** Publishes through the client, so many at a time. */
+  | SdkPublishJob
 
 export type Figures = Record<string, number>
 
@@ -200,6 +203,8 @@ async function perform(job: Job): Promise<Figures> {
       return stream(job)
     case 'replay':
       return replay(job)
+    case 'sdkPublish':
+      return sdkPublish(job, WARM_UP_MS)
   }
 }
 

@@ -17,6 +17,11 @@ export interface Scenario {
 const TOPIC = 'bench'
 const SUBSCRIPTION = 'reader'
 const RATE = 5000
+const SDK_LOADS = [
+  { atOnce: 1, valueBytes: 256 },
+  { atOnce: 1000, valueBytes: 256 },
+  { atOnce: 1000, valueBytes: 1024 },
+]
 
 async function withBroker<T>(use: (broker: BrokerProcess) => Promise<T>): Promise<T> {
   const broker = await BrokerProcess.start()
@@ -83,6 +88,15 @@ async function replay(): Promise<Rows> {
   })
 }
 
+async function sdkPublish(): Promise<Rows> {
+  const rows: Rows = {}
+  for (const { atOnce, valueBytes } of SDK_LOADS) {
+    const job = { kind: 'sdkPublish', topic: TOPIC, atOnce, valueBytes, seconds: 4 } as const
+    rows[`${valueBytes} bytes, ${atOnce} at a time`] = await withBroker(({ url }) => runJob({ ...job, url }))
+  }
+  return rows
+}
+
 async function restart(): Promise<Rows> {
   const count = 1_000_000
   return withBroker(async (broker) => {
@@ -107,5 +121,6 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   batch: { what: 'batches of 100 messages of 256 bytes as NDJSON, fsynced', round: batch },
   deliver: { what: 'publish → deliver → acknowledge over WebSocket', round: deliver },
   replay: { what: 'replay of a backlog with acknowledgements', round: replay },
+  'sdk-publish': { what: 'publishes through the client, each awaited', round: sdkPublish },
   restart: { what: 'start after kill -9', round: restart },
 }

@@ -13,6 +13,7 @@ const UNITS: Readonly<Record<string, { head: string; show: (value: number) => st
   publishP50Ms: { head: 'answer p50 ms', show: fine },
   publishP99Ms: { head: 'answer p99 ms', show: fine },
   readyMs: { head: 'ready after ms', show: whole },
+  clientUsPerMessage: { head: 'client CPU µs/message', show: fine },
   rssMiB: { head: 'RSS MiB', show: whole },
   bytesPerMessage: { head: 'disk bytes/message', show: whole },
 }

@@ -49,6 +49,8 @@ export class Outbox {
   #gapAt = Number.POSITIVE_INFINITY
   #nextSequence = 0
   #nextKeyed = 0
+  /** Of frames that were stored: the next ones find pages there that are warm. */
+  readonly #room: Uint8Array[] = []
   /** The highest number of which the broker said that it is stored. */
   #lastStored = -1
   #bytes = 0
@@ -106,8 +108,7 @@ export class Outbox {
         this.#shipments.splice(this.#flying, 1)
         continue
       }
-      const mayJoin = !shipment.isKeyed && !this.#shipments[0]!.isKeyed && this.#flying < LIMITS.publishWindow
-      if (this.#flying > 0 && !mayJoin) return null
+      if (this.#flying > 0 && !this.#mayJoin(shipment)) return null
       if (shipment.isKeyed) shipment.sequence = this.#nextKeyed++
       else if (!shipment.isFrozen) {
         shipment.sequence = this.#nextSequence++
@@ -127,6 +128,9 @@ export class Outbox {
 
   /** The frame is stored; one receipt for each of its entries. */
   stored(shipment: Shipment, receipts: readonly PublishReceipt[]): void {
+    // One that was sent twice may still lie in the socket that is lost.
+    const { room } = shipment
+    if (!shipment.isFrozen && room.length <= ROOM_BYTES_MAX && this.#room.length < SMALL_FRAMES) this.#room.push(room)
     if (!shipment.isKeyed) this.#lastStored = Math.max(this.#lastStored, shipment.sequence)
     this.#remove(shipment)
     const { entries } = shipment
@@ -238,6 +242,15 @@ export class Outbox {
     this.#flying = 0
   }
 
+  /**
+   * Whether the frame may go while others are under way. One that is being stored and one that waits for the disk keep
+   * the broker busy: beyond them only large ones go, so that small ones gather.
+   */
+  #mayJoin({ isKeyed: isAlone, isFrozen, size, entries }: Shipment): boolean {
+    if (isAlone || this.#shipments[0]!.isKeyed || this.#flying >= LIMITS.publishWindow) return false
+    return this.#flying < SMALL_FRAMES || isFrozen || size >= LARGE_BYTES || entries.length >= this.#limits.batchCount
+  }
+
   #shipmentFor(draft: Draft): Shipment {
     const { batchCount, batchBytes } = this.#limits
     const needsKey = isKeyed(draft)
@@ -250,7 +263,7 @@ export class Outbox {
       shipment.entries.length < batchCount &&
       shipment.size + draftRoom(draft) <= batchBytes
     if (!shipment || !isFit) {
-      shipment = new Shipment(needsKey)
+      shipment = new Shipment(needsKey, this.#room.pop() ?? new Uint8Array(FIRST_BYTES))
       this.#shipments.push(shipment)
     }
     // Without a key it could not be repeated.
@@ -322,6 +335,13 @@ export class Outbox {
     if (at !== -1) this.#shipments.splice(at, 1)
   }
 }
+
+/** Frames that may be under way whatever their size, and the size from which on more may. */
+const SMALL_FRAMES = 2
+const LARGE_BYTES = 65_536
+const FIRST_BYTES = 1024
+/** Room of larger frames is given back. */
+const ROOM_BYTES_MAX = 1_048_576
 
 const UNKNOWN = 'the publish was sent and may or may not be stored: no answer came in time'
 

@@ -29,8 +29,6 @@ export interface Pending {
   isSettled: boolean
 }
 
-const FIRST_BYTES = 2048
-
 export class Shipment {
   /** Keyed entries instead of numbered records. */
   readonly isKeyed: boolean
@@ -49,10 +47,11 @@ export class Shipment {
   readonly #ends: number[] = []
   #end: number
 
-  constructor(isKeyed: boolean) {
+  /** `bytes`: room for it, which nobody else uses; it takes more when that is not enough. */
+  constructor(isKeyed: boolean, bytes: Uint8Array) {
     this.isKeyed = isKeyed
     this.#end = isKeyed ? KEYED_HEADER_BYTES : PUBLISH_HEADER_BYTES
-    this.#bytes = new Uint8Array(FIRST_BYTES)
+    this.#bytes = bytes
   }
 
   get size(): number {
@@ -61,6 +60,11 @@ export class Shipment {
 
   get isDead(): boolean {
     return this.settledCount === this.entries.length
+  }
+
+  /** All the room it has, for the next one to use. */
+  get room(): Uint8Array {
+    return this.#bytes
   }
 
   /** The frame, but for its header. */

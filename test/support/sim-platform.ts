@@ -61,7 +61,7 @@ export class SimSocket implements Socket {
 
   send(data: string | Uint8Array): void {
     if (typeof data === 'string') this.sent.push(JSON.parse(data) as Record<string, unknown>)
-    else this.sentBytes.push(data)
+    else this.sentBytes.push(data.slice())
   }
 
   close(code: number): void {

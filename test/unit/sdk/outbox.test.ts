@@ -4,6 +4,7 @@ import { Outbox } from '../../../sdk/src/outbox.ts'
 import { draftOf, type PublishOptions } from '../../../sdk/src/publish-entry.ts'
 import type { Pending, Shipment } from '../../../sdk/src/shipment.ts'
 
+/** One message fills a frame, so that frames need not wait for more. */
 const LIMITS = { bufferBytes: 1000, batchCount: 1, batchBytes: 500 }
 const overloaded = new TidingsError('overloaded', 'later')
 const bad = new TidingsError('schema_violation', 'no')
@@ -72,7 +73,10 @@ describe('an outbox', () => {
     for (const name of 'abcd') rig.add(name)
     rig.add('E'.repeat(400))
     rig.add('f')
-    expect(rig.send()).toEqual(['0:abc', '1:d', `2:${'E'.repeat(400)}`, '3:f'])
+    expect(rig.send()).toEqual(['0:abc', '1:d'])
+    rig.stored(0)
+    rig.stored(1)
+    expect(rig.send()).toEqual([`2:${'E'.repeat(400)}`, '3:f'])
   })
 
   it('has eight frames under way', () => {
