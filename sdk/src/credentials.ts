@@ -5,6 +5,7 @@
 import type { Clock } from './platform.ts'
 import { TidingsError } from './protocol/errors.ts'
 
+/** An API key or a JWT, or what gives one when it is asked; it may be asked again when the token is refused or near its end. */
 export type Token = string | (() => string | Promise<string>)
 
 /** A token is replaced so long before its end, or after half of its life when that is later. */

@@ -18,20 +18,28 @@ import type { SubscribeOptions } from './subscribe-options.ts'
 import type { Inspector } from './subscription.ts'
 import type { TopicParts, TopicSurroundings } from './topic-parts.ts'
 
+/** A topic with its schema, as `defineTopic` makes it; `client.topic(definition)` takes it. */
 export interface TopicDefinition<In, Out, AnswerIn = unknown, AnswerOut = unknown> {
+  /** The topic's name, or a pattern. */
   readonly name: string
+  /** What checks its values. */
   readonly schema: StandardSchemaV1<In, Out>
   /** Of the answers to requests. */
   readonly answer: StandardSchemaV1<AnswerIn, AnswerOut> | undefined
   /** What the broker is given to check by; null where the validator offers none. */
   readonly jsonSchema: JsonSchema | null
-  /** For the client. */
+  /**
+   * For the client.
+   * @internal
+   */
   bind(plain: TopicParts, surroundings: TopicSurroundings): TopicParts
 }
 
+/** What `defineTopic` is told. */
 export interface DefineOptions<S extends StandardSchemaV1, A extends StandardSchemaV1> {
   /** A pattern (`orders.*`) can be subscribed to and not published to. */
   name: string
+  /** Any validator of the Standard Schema: zod, valibot, arktype and others. */
   schema: S
   /** What `reply` gives back and `request` resolves with. */
   answer?: A

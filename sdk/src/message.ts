@@ -4,9 +4,11 @@
  */
 import type { Parcel } from './parcel.ts'
 
+/** How a message is handed back for another attempt. */
 export interface NackOptions {
   /** Default: the subscription's backoff. */
   delayMs?: number
+  /** Kept with the message until it is acknowledged: `explain`, and its dead letter, tell it. */
   reason?: string
 }
 
@@ -22,6 +24,7 @@ export interface Decided {
   extend(ms: number): void
 }
 
+/** One delivery of a message. Settle it once: `ack`, `nack`, `reject` or `release`. */
 export class Message<T> {
   readonly #parcel: Parcel
   readonly #index: number
@@ -42,18 +45,22 @@ export class Message<T> {
     return this.#parcel.idOf(this.#index)
   }
 
+  /** Where it was published; of interest where the subscription follows a pattern. */
   get topic(): string {
     return this.#parcel.topic
   }
 
+  /** From 0. */
   get partition(): number {
     return this.#parcel.partition
   }
 
+  /** Its position in the partition, from 0. */
   get offset(): number {
     return this.#parcel.baseOffset + this.#index
   }
 
+  /** The key that it was published with, or null. */
   get key(): string | null {
     return this.#parcel.keyOf(this.#index)
   }
@@ -64,10 +71,12 @@ export class Message<T> {
     return this.#value as T
   }
 
+  /** By their names in lower case. */
   get headers(): Readonly<Record<string, string>> {
     return this.#head.headers
   }
 
+  /** What the publisher said that the value is. */
   get contentType(): string {
     return this.#head.contentType
   }

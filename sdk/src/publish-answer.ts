@@ -7,17 +7,27 @@ import { TidingsError } from './protocol/errors.ts'
 import { formatMessageId, formatTimestamp } from './protocol/message.ts'
 import type { KeyedReceipt, PublishAnswer, RefusedFrame } from './protocol/publish-answers.ts'
 
+/** Where a published message is. It is durable by then. */
 export interface PublishReceipt {
+  /** The topic that it was published to. */
   topic: string
+  /** From 0; -1 for a scheduled message, which has no place yet. */
   partition: number
+  /** Its position in the partition; -1 for a scheduled message. */
   offset: number
+  /** `<partition>:<offset>`; empty for a scheduled message. */
   id: string
   /** RFC 3339. Absent for a scheduled message. */
   timestamp?: string
   /** The idempotency key was seen before: this is where the first message lies. */
   duplicate?: true
   /** Of a message with a delay; it has no position until it is due, and partition and offset are -1. */
-  scheduled?: { id: string; deliverAt: string }
+  scheduled?: {
+    /** By which it can be cancelled. */
+    id: string
+    /** RFC 3339, UTC. */
+    deliverAt: string
+  }
 }
 
 export type StoredAnswer = PublishAnswer & { type: 'stored' }

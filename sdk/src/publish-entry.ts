@@ -19,15 +19,19 @@ import {
   RECORD_HEADER_BYTES,
 } from './protocol/record.ts'
 
+/** What goes with a published value. All of it may be left out. */
 export interface PublishOptions {
   /** Messages of one key stay in order, in one partition. */
   key?: string
+  /** Texts by name; names arrive in lower case. */
   headers?: Record<string, string>
+  /** Instead of the one that the key chooses. */
   partition?: number
   /** Default: `application/json`, for a Uint8Array `application/octet-stream`. */
   contentType?: string
   /** Not delivered after so long. */
   ttlMs?: number
+  /** Published so much later: the receipt has `scheduled`. */
   delayMs?: number
   /** A Date or an RFC 3339 text. */
   deliverAt?: Date | string

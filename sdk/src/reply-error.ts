@@ -8,6 +8,7 @@ import { LIMITS } from './protocol/limits.ts'
 
 /** Thrown by a replier, it arrives at the requester as it is: `reason` is the application's own code. */
 export class ReplyError extends TidingsError {
+  /** The application's own code for what went wrong. */
   readonly reason: string
   /** Whatever JSON can carry. */
   readonly details: unknown

@@ -2,9 +2,11 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { TidingsError } from './protocol/errors.ts'
 
+/** One thing that is wrong with a value. */
 export interface Violation {
   /** A JSON Pointer into the value; empty for the value as a whole. */
   path: string
+  /** What is wrong, in the words of the validator. */
   message: string
 }
 

@@ -8,21 +8,28 @@ import { checkName, DEFAULT_PREFETCH, LIMITS } from './protocol/limits.ts'
 import { parseTimestamp } from './protocol/message.ts'
 import { SUBSCRIPTION_DEFAULTS, SUBSCRIPTION_TYPES, type SubscriptionType } from './protocol/subscription.ts'
 
+/** Offsets that retention removed before this subscription had acknowledged them. */
 export interface Gap {
+  /** The topic that they were in. */
   topic: string
+  /** Their partition. */
   partition: number
+  /** The first of them. */
   from: number
   /** Inclusive. */
   to: number
 }
 
+/** What becomes of a message that its schema does not admit. */
 export type InvalidVerdict = 'reject' | 'nack' | 'ack'
 
+/** How to subscribe. All of it may be left out. */
 export interface SubscribeOptions {
   /** This and the next two are for the subscription's creation: an existing one keeps its own. Default: `shared`. */
   type?: SubscriptionType
   /** `latest` (the default), `earliest`, or a Date or an RFC 3339 text: what is published from then on. */
   start?: Date | string
+  /** For the subscription's creation: how long a message may lie with a consumer. Default: 30 s. */
   ackDeadlineMs?: number
   /** Most messages that lie here unacknowledged. Default: 256. */
   prefetch?: number

@@ -13,11 +13,13 @@ import { LIMITS } from './protocol/limits.ts'
 import { checkedOptions, type SubscribeOptions } from './subscribe-options.ts'
 import { acknowledgedThrough } from './subscription-state.ts'
 
+/** Called for each message: acknowledged when it resolves, tried again when it throws. */
 export type Handler<T> = (message: Message<T>) => unknown
 
 /** Sees a message before anybody else; false: it has settled the message itself, and nobody is to see it. */
 export type Inspector = (message: Message<unknown>) => boolean | Promise<boolean>
 
+/** How `drain` ends a subscription. */
 export interface DrainOptions {
   /** Handlers that take longer are not waited for: their messages are handed back. Default: 30 s. */
   timeoutMs?: number
@@ -35,8 +37,11 @@ interface Watcher {
   end: () => void
 }
 
+/** Made by `topic.subscribe`. */
 export class Subscription<T> implements AsyncIterable<Message<T>> {
+  /** The topic, or the pattern of topics. */
   readonly topic: string
+  /** The name of the subscription, which is durable at the broker. */
   readonly name: string
   /** Resolves when it has been drained; rejects with what ended it otherwise. Nobody has to listen. */
   readonly closed: Promise<void>
@@ -105,6 +110,7 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
     return acknowledgedThrough(this.#connector, this.topic, this.name)
   }
 
+  /** The messages one after another. Leaving the loop drains the subscription. */
   [Symbol.asyncIterator](): AsyncIterator<Message<T>, undefined> {
     if (this.#handler) throw new TypeError('this subscription gives its messages to its handler')
     this.#consumer.start()

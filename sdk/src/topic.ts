@@ -16,6 +16,7 @@ const NO_OPTIONS: PublishOptions = {}
 
 /** `In` is what is published, `Out` what subscribers get; they differ only where a schema changes values. */
 export class Topic<In, Out = In, AnswerIn = unknown, AnswerOut = unknown> {
+  /** The name, or a pattern to subscribe to. */
   readonly name: string
   readonly #parts: TopicParts
 

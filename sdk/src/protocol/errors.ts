@@ -55,6 +55,7 @@ export const CLIENT_CODES: readonly string[] = [
   'reply_failed',
 ] satisfies (keyof typeof ERRORS)[]
 
+/** What went wrong, for programs: stable, and the same over every protocol. */
 export type ErrorCode = keyof typeof ERRORS
 
 /** Close codes that are no errors of the table: what happened to the other end. */
@@ -74,6 +75,7 @@ const BRAND = Symbol.for('tidings.error')
  * it (what was wrong, what to do), `cause` keeps what lay beneath.
  */
 export class TidingsError extends Error {
+  /** What went wrong, for programs; `message` says it to people. */
   readonly code: ErrorCode
   /** Survives two copies of this package in one program, where `instanceof` does not. */
   readonly [BRAND] = true
@@ -84,10 +86,12 @@ export class TidingsError extends Error {
     this.code = code
   }
 
+  /** The HTTP status that goes with the code. */
   get status(): number {
     return ERRORS[this.code].status
   }
 
+  /** Whether the same may succeed later. */
   get retryable(): boolean {
     return ERRORS[this.code].retryable
   }
@@ -98,6 +102,7 @@ export class TidingsError extends Error {
     return row.close ?? 4400
   }
 
+  /** Whether it is one, also when it comes from another copy of this package. */
   static is(value: unknown): value is TidingsError {
     return typeof value === 'object' && value !== null && BRAND in value
   }

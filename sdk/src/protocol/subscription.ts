@@ -78,7 +78,9 @@ export interface TopicSettings {
   expireWithSubscriptions: boolean
 }
 
+/** A JSON Schema, draft 2020-12. */
 export type JsonSchema = { readonly [keyword: string]: unknown }
+/** `backward`: a changed schema must admit everything that the old one admitted. */
 export type SchemaCompatibility = 'backward' | 'none'
 export const SCHEMA_COMPATIBILITIES: readonly SchemaCompatibility[] = ['backward', 'none']
 
