@@ -9,6 +9,8 @@ import { PatternHost } from '../../src/cluster/pattern-host.ts'
 import { SubscriptionExpiry } from '../../src/cluster/subscription-expiry.ts'
 import { KeyTable } from '../../src/log/key-table.ts'
 import { LogPartition } from '../../src/partition/partition.ts'
+import { Producers } from '../../src/partition/producers.ts'
+import { RememberedLog } from '../../src/partition/remembered-log.ts'
 import { Scheduler } from '../../src/partition/scheduler.ts'
 import type { PublishOutcome } from '../../src/partition/topic.ts'
 import { HostedTopic } from '../../src/partition/topic.ts'
@@ -33,6 +35,8 @@ const NAMESAKES: Theme = { roles: ['keyed-dead', 'pattern-keyed-dead', 'exclusiv
 const PARKED: Theme = { roles: ['keyed-parked', 'exclusive-parked'] }
 const FILTERED: Theme = { roles: ['shared-blue', 'keyed-blue'] }
 const BRIEF: Theme = { isBrief: true, crashes: 0.03 }
+const PRODUCED: Theme = { produces: true }
+const REMOVED: Theme = { ...PRODUCED, retention: 'bounded', repeats: 1 }
 const SCHEDULED: Theme = { schedules: 0.4 }
 
 /** The queue as if nothing waited in it and nothing had failed. */
@@ -171,9 +175,26 @@ export const DECISION_BUGS: Record<string, DecisionBug> = {
     ],
   },
   'a log that is not searched for what was stored before a crash': {
-    theme: { ...SCHEDULED, crashes: 0.04 },
-    // biome-ignore lint/correctness/useYield: there is nothing to find
+    theme: { ...SCHEDULED, crashes: 0.02, repeats: 1 },
     breaks: () => [sabotage(LogPartition.prototype, 'recall', async () => {})],
+  },
+  'a start that does not know the frames of producers': {
+    theme: { ...PRODUCED, repeats: 1 },
+    breaks: () => [
+      sabotage(LogPartition.prototype, 'recall', (real, [since, { key }]) => real(since, key ? { key } : {})),
+    ],
+  },
+  'a producer whose later frames pass one that failed': {
+    theme: PRODUCED,
+    breaks: () => [sabotage(Producers.prototype, 'failed', () => undefined)],
+  },
+  'a retention that keeps no keys': {
+    theme: REMOVED,
+    breaks: () => [sabotage(RememberedLog.prototype, 'save', async () => {})],
+  },
+  'a start that does not read the keys of what retention removed': {
+    theme: REMOVED,
+    breaks: () => [sabotage(RememberedLog.prototype, 'recall', async () => {})],
   },
   'a retention that ignores who is behind': {
     theme: { retention: 'until acked', roles: ['failover', 'exclusive', 'keyed'] },

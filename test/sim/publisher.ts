@@ -58,6 +58,45 @@ export class Publisher {
     if (open.length > 0) this.#send(topic, life, [this.#random.pick(open)])
   }
 
+  /** What was answered with a place, again with the same key, however long ago and whether or not it is still there. */
+  repeat(topic: Topic, life: Life): void {
+    const stored = this.#repeatable(topic)
+    // The oldest are those that retention has removed.
+    const one = this.#random.chance(0.5) ? stored[0] : stored[this.#random.integer(stored.length + 1)]
+    if (one) this.#repeat(topic, life, one, () => undefined)
+  }
+
+  /** All of it; resolves when each was answered. */
+  async repeatAll(topic: Topic, life: Life): Promise<void> {
+    const repeats = this.#repeatable(topic).map(
+      (one) => new Promise<void>((resolve) => this.#repeat(topic, life, one, resolve)),
+    )
+    await Promise.all(repeats)
+  }
+
+  #repeatable({ name }: Topic): Published[] {
+    return this.#witness
+      .topic(name)
+      .published.filter(
+        ({ outcome, idempotencyKey, schedule }) => outcome === 'ok' && idempotencyKey !== null && schedule === null,
+      )
+  }
+
+  #repeat(topic: Topic, life: Life, one: Published, answered: () => void): void {
+    const witness = this.#witness.topic(topic.name)
+    const { generation } = witness
+    topic.publish(this.#input(one, topic), (error, outcome) => {
+      answered()
+      if (life.state === 'over' || witness.generation !== generation) return
+      if (error) return this.#witness.count(`repeat ${error.code}`)
+      if (!outcome || isScheduled(outcome) || outcome.duplicate !== true)
+        throw this.#witness.violated('D-IDEMP', `key ${one.idempotencyKey} was answered as if it were new`)
+      const isGone = one.offset < topic.partitions[one.partition]!.startOffset
+      this.#witness.count(isGone ? 'repeat of what is removed' : 'repeat')
+      witness.stored(one, outcome.partition, outcome.offset, true)
+    })
+  }
+
   /** Takes back what was scheduled; it may have come by then. */
   cancel(topic: Topic, life: Life): void {
     const witness = this.#witness.topic(topic.name)

@@ -9,9 +9,11 @@ import { CorruptionError } from '../../src/log/log-recovery.ts'
 import type { Topic } from '../../src/partition/topic.ts'
 import { SimRandom } from '../../src/testing/sim-random.ts'
 import { settle } from '../support/settle.ts'
+import { ACTION_LIST } from './actions.ts'
 import { Administration } from './administration.ts'
 import { castOf, type Retention, retentionOf, SIDE_TOPIC, TOPIC } from './cast.ts'
 import { compare, isOnStableStorage } from './comparison.ts'
+import { FrameProducer } from './frame-producer.ts'
 import { judgeLetters } from './letters.ts'
 import { type Life, Machine } from './machine.ts'
 import { ParkingDesk } from './parking-desk.ts'
@@ -37,8 +39,12 @@ export interface Theme {
   /** All of them expire when nobody attends to them. */
   isBrief?: boolean
   retention?: Retention
+  /** There is a producer of numbered frames. */
+  produces?: boolean
   /** Chance of a message to be scheduled. */
   schedules?: number
+  /** Chance that all that can be repeated is, in the end, after one more crash. */
+  repeats?: number
   /** Crashes of both kinds happen, with this chance at every step. */
   crashes?: number
 }
@@ -50,22 +56,6 @@ export interface ScenarioOutcome {
 }
 
 const FAULTS = ['crash process', 'crash power', 'sync', 'write', 'room', 'full'] as const
-/** What happens when clients act, by how often. */
-const ACTIONS = {
-  publish: 3,
-  retry: 1,
-  client: 4,
-  arrival: 1,
-  seek: 1,
-  look: 1,
-  redrive: 0.5,
-  park: 0.5,
-  wait: 0.5,
-  cancel: 0.5,
-}
-const ACTION_LIST = Object.entries(ACTIONS).flatMap(([action, times]) =>
-  Array.from({ length: times * 2 }, () => action),
-)
 /** Steps that a healed broker may take to drain: far more than any takes. */
 const DRAIN_STEPS = 40_000
 /** Longer than maintenance takes to come round twice. */
@@ -83,11 +73,14 @@ export class Scenario {
   readonly #administration: Administration
   readonly #desk: ParkingDesk
   readonly #publisher: Publisher
+  /** Null: all that is published in this run is published singly. */
+  readonly #frames: FrameProducer | null
   readonly #hash = createHash('sha256')
   readonly #onLine: ((line: string) => void) | undefined
   readonly #steps: number
   readonly #faults: readonly string[]
   readonly #crashes: number
+  readonly #repeats: number
   readonly #isBuffered: boolean
   #wallMs = 0
 
@@ -103,6 +96,7 @@ export class Scenario {
     this.#faults = this.#isBuffered ? drawn.filter((fault) => fault !== 'crash power') : drawn
     if (theme.crashes !== undefined && !this.#isBuffered) this.#faults = ['crash process', 'crash power']
     this.#crashes = theme.crashes ?? 0.012
+    this.#repeats = theme.repeats ?? 0.3
     const partitions = 1 + random.integer(2)
     const drawnRetention = retentionOf(random)
     const retention = theme.retention ?? drawnRetention
@@ -146,9 +140,13 @@ export class Scenario {
       witness: this.#witness,
       mayEnd: this.#faults.includes('crash process'),
     })
-    this.#publisher = new Publisher(this.#random.split('publisher'), this.#witness, habits, (topic, published) =>
-      this.#checkBarrier(topic, published),
-    )
+    const checkBarrier = (topic: Topic, published: Published): void => this.#checkBarrier(topic, published)
+    this.#publisher = new Publisher(this.#random.split('publisher'), this.#witness, habits, checkBarrier)
+    const produces = random.chance(0.4)
+    this.#frames =
+      (theme.produces ?? produces)
+        ? new FrameProducer(this.#random.split('frames'), this.#witness, habits, checkBarrier)
+        : null
   }
 
   async run(): Promise<ScenarioOutcome> {
@@ -158,6 +156,7 @@ export class Scenario {
       this.#check()
     }
     await this.#heal()
+    if (random.chance(this.#repeats)) await this.#repeatAll()
     await this.#drain()
     const life = this.#machine.life!
     await this.#machine.whileStepping(life, () => judgeLetters(life.host.topics(), this.#stage, this.#witness))
@@ -248,7 +247,9 @@ export class Scenario {
     const topics = this.#stage.topics(life)
     if (topics.length === 0) return
     const action = random.pick(ACTION_LIST)
-    if (action === 'publish') this.#publisher.publish(random.pick(topics), life)
+    if (action === 'produce' && this.#frames) this.#frames.act(random.pick(topics), life)
+    else if (action === 'repeat') this.#publisher.repeat(random.pick(topics), life)
+    else if (action === 'publish' || action === 'produce') this.#publisher.publish(random.pick(topics), life)
     else if (action === 'retry') this.#publisher.retry(random.pick(topics), life)
     else if (action === 'look') this.#administration.look(life)
     else if (action === 'cancel') this.#publisher.cancel(random.pick(topics), life)
@@ -326,6 +327,20 @@ export class Scenario {
       seat.seen.deaths.isOver = true
     }
     await this.#untilDrained(life)
+  }
+
+  /** What was stored and can be repeated is known after a restart, also where it is gone. */
+  async #repeatAll(): Promise<void> {
+    await this.#pass(WAIT_MS)
+    this.#check()
+    await this.#crashAs(this.#isBuffered ? 'process' : 'power')
+    await this.#heal()
+    const life = this.#machine.life!
+    for (const topic of this.#stage.topics(life)) {
+      await this.#machine.whileStepping(life, () => this.#publisher.repeatAll(topic, life))
+      this.#frames?.repeatAll(topic, life)
+    }
+    this.#check()
   }
 
   async #drain(): Promise<void> {
