@@ -5,14 +5,18 @@ export interface ProcessedId {
   /** The topic or pattern that is subscribed to, and the subscription: `orders.*` and `orders.eu` may both have a `billing`. */
   subscription: string
   topic: string
+  /** From 0. */
   partition: number
   offset: number
   /** When it was published. A topic that is deleted and made again counts its offsets from 0 again. */
   timestamp: string
 }
 
+/** How far a subscription has acknowledged everything in one partition. */
 export interface AcknowledgedThrough {
+  /** The topic of the partition. */
   topic: string
+  /** From 0. */
   partition: number
   /** Every offset below it is acknowledged. */
   offset: number
