@@ -108,7 +108,7 @@ export async function parked(context: Context): Promise<number> {
   const path = `${subscriptionPath(call.arg('topic'), call.arg('name'))}/parked`
   const key = call.optionalArg('key')
   const action = call.text('action')
-  if (key !== undefined) return act(context, `${path}/${encodeURIComponent(key)}`)
+  if (key !== undefined) return act(context, path, key)
   if (action !== undefined)
     throw new UsageError(`subscription parked: --action ${action} needs the <key> that it is about`)
   const limit = call.number('limit')
@@ -142,7 +142,7 @@ export async function parked(context: Context): Promise<number> {
   return EXIT.done
 }
 
-async function act({ call, api, terminal }: Context, path: string): Promise<number> {
+async function act({ call, api, terminal }: Context, path: string, key: string): Promise<number> {
   const action = call.text('action')
   if (action === undefined)
     throw new UsageError('subscription parked: say what is to happen with the key, such as --action resume')
@@ -153,7 +153,8 @@ async function act({ call, api, terminal }: Context, path: string): Promise<numb
     ...(call.number('partition') === undefined ? {} : { partition: call.number('partition') }),
     ...(call.text('in') === undefined ? {} : { topic: call.text('in') }),
   }
-  const body = { action, ...place, ...(value === undefined ? {} : { value: parseJson(value) }) }
+  // In the body, where every key can stand: a path cannot hold "..".
+  const body = { key, action, ...place, ...(value === undefined ? {} : { value: parseJson(value) }) }
   const answer = await api().post<{ key: string; action: string; id: string; waiting: number }>(path, body)
   const said = `${answer.key}: ${answer.action} of ${answer.id}; ${countText(answer.waiting)} messages follow\n`
   await terminal.print(call.isOn('json') ? line(answer) : said)

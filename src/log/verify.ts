@@ -129,11 +129,12 @@ function troubleOf(
   const { content, stoppedBy, rest } = scan
   if (scan.header === 'older' || scan.header === 'newer')
     return { position: 0, severity: 'damaged', what: writtenBy(scan.header) }
+  const proven = Math.max(scan.provenDurable, promised)
   if (scan.header === 'bad') {
-    const empty = isLast && content.batches === 0 && scan.resumesAt === null
+    // As recovery has it: a header that was cut short is of a segment that was just begun, and held nothing.
+    const empty = isLast && content.batches === 0 && scan.resumesAt === null && content.end >= proven
     return { position: 0, severity: empty ? 'torn' : 'damaged', what: 'the segment header is damaged' }
   }
-  const proven = Math.max(scan.provenDurable, promised)
   if (content.end < proven) {
     return { position: content.end, severity: 'damaged', what: `${stoppedBy}: bytes up to ${proven} were durable` }
   }

@@ -56,8 +56,13 @@ describe('publishing a file', () => {
 })
 
 describe('a pipe', () => {
+  beforeAll(async () => {
+    const messages = Array.from({ length: 1000 }, (_, value) => ({ value }))
+    await callOk('POST', `${broker.url}/v1/topics/piped/messages/batch`, { messages })
+  })
+
   it('that its reader closes ends subscribe without a word', async () => {
-    const exit = await shell('tidings subscribe numbers --start earliest | head -n 2; echo "${PIPESTATUS[0]}"')
+    const exit = await shell('tidings subscribe piped --start earliest | head -n 2; echo "${PIPESTATUS[0]}"')
     expect(exit).toMatchObject({ code: 0, stderr: '' })
     expect(exit.stdout.trimEnd().split('\n')).toHaveLength(3)
     expect(exit.stdout).toMatch(/\n0\n$/)
@@ -65,7 +70,7 @@ describe('a pipe', () => {
 
   it('carries messages from one topic to another', async () => {
     const exit = await shell(
-      'tidings subscribe numbers --start earliest --max 100 --json | tidings publish copies --ndjson - --json',
+      'tidings subscribe piped --start earliest --max 100 --json | tidings publish copies --ndjson - --json',
     )
     expect(JSON.parse(exit.stdout)).toMatchObject({ lines: 100, published: 100 })
   })
@@ -80,12 +85,12 @@ describe('a pipe', () => {
 
 describe('Ctrl-C', () => {
   it('ends subscribe and top with 0', async () => {
-    for (const words of ['subscribe numbers waiting --start latest', 'top --interval 100ms']) {
+    for (const words of ['subscribe piped waiting --start latest', 'top --interval 100ms']) {
       // The first line shows that it runs; of subscribe the broker knows when it is connected.
       const script = `"$NODE" "$MAIN" ${words} > out.$$ & pid=$!
         for (( i = 0; i < 300; i++ )); do
           [[ -s out.$$ ]] && break
-          [[ "$(tidings subscription show numbers waiting --json 2>/dev/null)" == *'"consumers":[{'* ]] && break
+          [[ "$(tidings subscription show piped waiting --json 2>/dev/null)" == *'"consumers":[{'* ]] && break
           sleep 0.1
         done
         kill -INT $pid; wait $pid; echo "ended with $?"; rm -f out.$$`
