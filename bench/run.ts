@@ -41,6 +41,9 @@ if (!isKnown || !Number.isInteger(rounds) || rounds < 1) {
   process.exit(2)
 }
 
+// Ended by a signal it still ends what it started, which hangs on the exit.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
+
 function commit(): string {
   try {
     return execFileSync('git', ['describe', '--always', '--dirty'], { cwd: ROOT, encoding: 'utf8' }).trim()

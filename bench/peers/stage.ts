@@ -13,6 +13,11 @@ import type { Peer, PeerClient, PeerServer } from './peer.ts'
 /** Ticks of /proc/PID/stat. */
 const TICKS_A_SECOND = 100
 
+const directories = new Set<string>()
+process.once('exit', () => {
+  for (const path of directories) rmSync(path, { recursive: true, force: true })
+})
+
 export interface Cpu {
   serverCpu: number
   clientCpu: number
@@ -57,6 +62,7 @@ type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K>
 
 export async function withStage<T>(name: PeerName, use: (stage: Stage) => Promise<T>): Promise<T> {
   const directory = mkdtempSync(join(tmpdir(), `bench-${name}-`))
+  directories.add(directory)
   try {
     const server = await PEERS[name].start(directory)
     try {
@@ -71,6 +77,7 @@ export async function withStage<T>(name: PeerName, use: (stage: Stage) => Promis
     }
   } finally {
     rmSync(directory, { recursive: true, force: true })
+    directories.delete(directory)
   }
 }
 
