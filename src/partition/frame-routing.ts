@@ -21,12 +21,15 @@ import {
 import { HAS_EXPIRY } from '../log/record-batch.ts'
 import type { PublishInput } from './publish-input.ts'
 
-/** Records of one producer for one topic, which are stored once however often they come. */
-export interface ProducedFrame {
+export interface FrameName {
   /** Drawn by the producer, 1 to 2^53. */
   producerId: number
   /** Of this frame among the producer's for this topic: one more than of the frame before. Below 2^53. */
   sequence: number
+}
+
+/** Records of one producer for one topic, which are stored once however often they come. */
+export interface ProducedFrame extends FrameName {
   /** Of the topic, as the producer knew it when it made the frame: a repetition has the same. */
   partitionCount: number
   /** Records in it, at least one. */

@@ -102,6 +102,18 @@ export class ProducerWindow {
     return isAfter(low, frames[0]!) ? 'passed' : 'forgotten'
   }
 
+  /** What partitions have of a frame; null: nothing, as far as anybody can tell; empty: nobody can tell. */
+  traces(producerId: number, sequence: number): ({ partition: number } & StoredFrame)[] | null {
+    const traces: ({ partition: number } & StoredFrame)[] = []
+    let isForgotten = false
+    for (const partition of this.#producers.get(producerId)?.frames.keys() ?? []) {
+      const place = this.place(producerId, partition, sequence)
+      if (typeof place === 'object') traces.push({ partition, ...place })
+      else if (place === 'forgotten') isForgotten = true
+    }
+    return traces.length > 0 || isForgotten ? traces : null
+  }
+
   /** The frame, or what was missing of it, is on its way. */
   taken(producerId: number, sequence: number, now: number): void {
     const low = sequence >>> 0

@@ -9,7 +9,14 @@
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
 import type { AppendListener } from './append.ts'
-import { type FramePart, type ProducedFrame, type RecordRules, type RoutedFrame, routeFrame } from './frame-routing.ts'
+import {
+  type FrameName,
+  type FramePart,
+  type ProducedFrame,
+  type RecordRules,
+  type RoutedFrame,
+  routeFrame,
+} from './frame-routing.ts'
 import type { LogPartition } from './partition.ts'
 import { FRAMES_REMEMBERED, type FramePlace, type ProducerWindow, type StoredFrame } from './producer-window.ts'
 
@@ -22,7 +29,10 @@ export interface ProducedReceipt {
   duplicate: boolean
 }
 
-/** With an error, `receipt` tells what of the frame is stored all the same; absent: nothing is. */
+/**
+ * With an error, `receipt` tells what of the frame is stored all the same, now or from a time before; without parts:
+ * some of it may be. Absent: nothing is.
+ */
 export type ProduceDone = (error: TidingsError | null, receipt?: ProducedReceipt) => void
 
 /** What the topic is to its producers. */
@@ -52,22 +62,44 @@ export class Producers {
     try {
       this.#produce(frame, done)
     } catch (error) {
-      done(TidingsError.from(error))
+      const parts = this.#traces(frame)
+      done(TidingsError.from(error), parts ? { parts, partOf: null, duplicate: true } : undefined)
     }
   }
 
-  #produce(frame: ProducedFrame, done: ProduceDone): void {
-    this.#check(frame)
+  /** As Topic says. */
+  turnAway(frame: FrameName): boolean {
+    if (!isName(frame)) return false
     const { producerId, sequence } = frame
-    const underWay = this.#underWay.get(producerId)
-    const first = underWay?.find((one) => one.sequence === sequence)
+    const traces = this.#traces(frame)
+    const now = this.#clock.now()
+    if (!traces && this.#window.order(producerId, sequence, now).kind === 'next') {
+      this.#window.refused(producerId, sequence, now)
+    }
+    return traces !== null
+  }
+
+  /** What there is of a frame already; empty where nobody can tell. */
+  #traces({ producerId, sequence }: FrameName): ProducedReceipt['parts'] | null {
+    return this.#underWayAs(producerId, sequence) ? [] : this.#window.traces(producerId, sequence)
+  }
+
+  #underWayAs(producerId: number, sequence: number): FrameUnderWay | undefined {
+    return this.#underWay.get(producerId)?.find((one) => one.sequence === sequence)
+  }
+
+  #produce(frame: ProducedFrame, done: ProduceDone): void {
+    if (!isName(frame)) throw noName(frame)
+    const { producerId, sequence } = frame
+    const first = this.#underWayAs(producerId, sequence)
     if (first) return first.wait(done)
     const now = this.#clock.now()
     const order = this.#window.order(producerId, sequence, now)
     if (order.kind === 'full') throw tooManyProducers()
     if (order.kind === 'early') throw comesFirst(sequence, order.awaits)
     try {
-      if ((underWay?.length ?? 0) >= FRAMES_REMEMBERED) throw tooManyFrames()
+      this.#check(frame)
+      if ((this.#underWay.get(producerId)?.length ?? 0) >= FRAMES_REMEMBERED) throw tooManyFrames()
       this.#take(frame, done, now)
     } catch (error) {
       if (order.kind === 'next') this.#window.refused(producerId, sequence, now)
@@ -75,10 +107,7 @@ export class Producers {
     }
   }
 
-  #check({ producerId, sequence, partitionCount }: ProducedFrame): void {
-    if (!Number.isSafeInteger(producerId) || producerId < 1 || !Number.isSafeInteger(sequence) || sequence < 0) {
-      throw new TidingsError('invalid_argument', `producer ${producerId}, frame ${sequence}: not numbers of a frame`)
-    }
+  #check({ partitionCount }: ProducedFrame): void {
     const { name, partitions } = this.#target
     if (partitionCount >= 1 && partitionCount <= partitions.length) return
     const detail = `topic ${name} has ${partitions.length} partitions, the frame was made for ${partitionCount}`
@@ -256,6 +285,14 @@ class PartUnderWay implements AppendListener {
   giveUp(error: TidingsError): void {
     if (this.#state === 'queued') this.failed(error)
   }
+}
+
+function isName({ producerId, sequence }: FrameName): boolean {
+  return Number.isSafeInteger(producerId) && producerId >= 1 && Number.isSafeInteger(sequence) && sequence >= 0
+}
+
+function noName({ producerId, sequence }: FrameName): TidingsError {
+  return new TidingsError('invalid_argument', `producer ${producerId}, frame ${sequence}: not numbers of a frame`)
 }
 
 function comesFirst(sequence: number, awaits: number): TidingsError {

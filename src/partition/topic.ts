@@ -20,7 +20,7 @@ import {
   scheduledReceiptOf,
 } from './batch-publish.ts'
 import type { Records } from './commit-queue.ts'
-import type { ProducedFrame, RecordRules } from './frame-routing.ts'
+import type { FrameName, ProducedFrame, RecordRules } from './frame-routing.ts'
 import type { FirstPublish } from './idempotency-window.ts'
 import type { LogPartition, Partition } from './partition.ts'
 import { type ProduceDone, Producers, type ProducerTarget } from './producers.ts'
@@ -65,6 +65,11 @@ export interface Topic {
    * with the error, and the frame is to be repeated.
    */
   produce(frame: ProducedFrame, done: ProduceDone): void
+  /**
+   * A frame is refused before it could be handed over: none behind it is stored before that number has come again.
+   * Answers whether any of it may be stored, from a time before.
+   */
+  turnAway(frame: FrameName): boolean
   /** Throws `message_too_large`, `partition_not_found` or `schema_violation` for an entry that publish would refuse. */
   check(input: PublishInput): void
   /** Calls the listener when the topic has gained partitions, and once when it ends. Answers how to stop it. */
@@ -186,6 +191,10 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys, ProducerTa
 
   produce(frame: ProducedFrame, done: ProduceDone): void {
     this.#producers.produce(frame, done)
+  }
+
+  turnAway(frame: FrameName): boolean {
+    return this.#producers.turnAway(frame)
   }
 
   get rules(): RecordRules {

@@ -50,14 +50,20 @@ const UNANSWERED_MAX = 8192
 /** A refused publisher is asked to wait for so long, where waiting helps. */
 const RETRY_AFTER_MS = 250
 
+/** No topic has this name. */
+const GONE = ''
+
 type State = 'open' | 'draining' | 'ended'
+
+/** What the answer to a frame of messages names. The frame itself is not held meanwhile. */
+type Asked = Pick<PublishFrame | KeyedFrame, 'type' | 'handle' | 'sequence'>
 
 export class PublishSession {
   readonly #socket: Socket
   readonly #parts: PublishSessionParts
   readonly #watch: SocketWatch
   readonly #now: () => number
-  /** Names of the topics that were opened; null while one is still being made. */
+  /** Names of the topics that were opened; null while one is still being made, GONE where one was deleted since. */
   readonly #handles = new Map<number, string | null>()
   #state: State = 'open'
   #unanswered = 0
@@ -147,13 +153,14 @@ export class PublishSession {
       const maxMessageBytes = Math.min(settings.maxMessageBytes, this.#parts.maxMessageBytes)
       this.#send({ type: 'opened', handle, partitionCount: partitions.length, maxMessageBytes })
     }
-    if (this.#handles.has(handle)) {
+    const before = this.#handles.get(handle)
+    if (before !== undefined && before !== GONE) {
       // The handle that is there stays.
       const error = new TidingsError('invalid_argument', `handle ${handle} is open already`)
       return this.#refuse({ type: 'open', handle, sequence: 0 }, error, false)
     }
     if (this.#state !== 'open') return refuse(shuttingDown())
-    if (this.#handles.size >= LIMITS.handles) return refuse(tooManyHandles())
+    if (before === undefined && this.#handles.size >= LIMITS.handles) return refuse(tooManyHandles())
     try {
       checkName('topic', name)
       const topic = this.#existing(name)
@@ -179,55 +186,60 @@ export class PublishSession {
   }
 
   #take(frame: PublishFrame | KeyedFrame): void {
-    const { handle } = frame
+    const { type, handle, sequence } = frame
+    const asked = { type, handle, sequence }
+    let topic: Topic | null = null
     try {
-      if (this.#state !== 'open') throw shuttingDown()
       const name = this.#handles.get(handle)
       if (typeof name !== 'string') {
         throw new TidingsError('invalid_argument', `handle ${handle} is not open: publish when "opened" has come`)
       }
-      if (this.#unanswered >= UNANSWERED_MAX) throw tooManyFrames()
-      const topic = this.#existing(name)
+      topic = name === GONE ? null : this.#existing(name)
       if (!topic) {
-        this.#handles.delete(handle)
-        throw new TidingsError('topic_not_found', `topic ${name} was deleted: open it again`)
+        // Frames behind this one are on their way already, and are to hear the same.
+        this.#handles.set(handle, GONE)
+        throw new TidingsError('topic_not_found', 'the topic was deleted: open it again')
       }
-      if (frame.type === 'publish') this.#produce(frame, topic)
-      else this.#publishAll(frame, topic)
+      if (this.#state !== 'open') throw shuttingDown()
+      if (this.#unanswered >= UNANSWERED_MAX) throw tooManyFrames()
+      if (frame.type === 'publish') this.#produce(asked, frame, topic)
+      else this.#publishAll(asked, frame, topic)
     } catch (error) {
-      this.#refuse(frame, errorOf(error), false)
+      const mayBeStored = frame.type === 'publish' && topic?.turnAway(frame)
+      this.#refuse(asked, errorOf(error), mayBeStored === true)
     }
   }
 
-  #produce(frame: PublishFrame, topic: Topic): void {
+  #produce(asked: Asked, frame: PublishFrame, topic: Topic): void {
     checkRecords(frame.records, frame.count, this.#parts.maxMessageBytes, this.#now)
     this.#unanswered++
     topic.produce(frame, (error, receipt) => {
       this.#settle(() => {
-        if (error) this.#refuse(frame, error, receipt !== undefined)
-        else this.#stored(frame, topic, receipt!)
+        if (error) this.#refuse(asked, error, receipt !== undefined)
+        else this.#stored(asked, topic, receipt!)
       })
     })
   }
 
-  #stored({ handle, sequence }: PublishFrame, topic: Topic, { parts, partOf, duplicate }: ProducedReceipt): void {
+  #stored({ handle, sequence }: Asked, topic: Topic, { parts, partOf, duplicate }: ProducedReceipt): void {
     this.#parts.answered('ok')
     const partitionCount = topic.partitions.length
     this.#send({ type: 'stored', handle, sequence, partitionCount, duplicate, parts, partOf })
   }
 
-  #publishAll(frame: KeyedFrame, topic: Topic): void {
+  #publishAll(asked: Asked, frame: KeyedFrame, topic: Topic): void {
     const { maxMessageBytes } = this.#parts
     const inputs: PublishInput[] = readKeyedEntries(frame).map((entry, i) =>
       readEntry(entry, i, maxMessageBytes, this.#now, topic),
     )
+    const { length: count } = inputs
     this.#unanswered++
     topic.publishAll(inputs, (error, outcomes) => {
       this.#settle(() => {
         // Of several messages some may have been stored before one of their partitions failed.
-        if (error) return this.#refuse(frame, error, inputs.length > 1 && error.status >= 500)
+        if (error) return this.#refuse(asked, error, count > 1 && error.status >= 500)
         this.#parts.answered('ok')
-        const { handle, sequence } = frame
+        const { handle, sequence } = asked
         const receipts = outcomes!.map(receiptOf)
         this.#send({ type: 'receipts', handle, sequence, partitionCount: topic.partitions.length, receipts })
       })

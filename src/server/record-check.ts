@@ -67,7 +67,11 @@ export function readEntry(
   if (wrong !== null) throw bad(index, wrong)
   const key = recordIdempotencyKey(record, 0)
   try {
-    if (key !== null) idempotencyKey(Buffer.from(key.buffer, key.byteOffset, key.length))
+    if (key !== null) {
+      // Keys that are not UTF-8 are the broker's own: one that a client made up would be taken for a message fired.
+      if (!isText(key, 0, key.length)) throw bad(index, 'the idempotency key is not UTF-8')
+      idempotencyKey(Buffer.from(key.buffer, key.byteOffset, key.length))
+    }
     const input: PublishInput = {
       ...recordHeaders(record, 0),
       key: recordKey(record, 0),

@@ -91,6 +91,21 @@ describe('a publisher on the binary protocol', () => {
     client.socket.close()
   })
 
+  it('is told the record that no topic would take, and what it sent behind that waits for it all the same', async () => {
+    const client = await opened('door')
+    client.socket.send(publishFrame([recordOf(1), recordOf(2, { key: Uint8Array.of(0xff) })]))
+    client.socket.send(publishFrame([recordOf(3)], { sequence: 1 }))
+    expect([await client.next(), await client.next()]).toMatchObject([
+      { type: 'refused', sequence: 0, code: 'invalid_argument', entry: 1, mayBeStored: false },
+      { type: 'refused', sequence: 1, code: 'overloaded', mayBeStored: false },
+    ])
+    client.socket.send(publishFrame([recordOf(1)]))
+    client.socket.send(publishFrame([recordOf(3)], { sequence: 1 }))
+    expect([await client.next(), await client.next()]).toMatchObject([{ type: 'stored' }, { type: 'stored' }])
+    expect(await values(broker, 'door')).toEqual([1, 3])
+    client.socket.close()
+  })
+
   it('learns that the topic has grown, and spreads by the count that it says', async () => {
     const client = await opened('growing')
     await client.ask(publishFrame([recordOf(1)]))
@@ -154,6 +169,17 @@ describe('a publisher on the binary protocol', () => {
       const answer = await client.ask(publishFrame([recordOf(0), bad]))
       expect(answer).toMatchObject({ type: 'refused', code: 'invalid_argument', entry: 1, mayBeStored: false })
     }
+    // One of the broker's own for a scheduled message: it would be taken for published after a crash.
+    const fired = Uint8Array.of(0xff, 0x73, 0, 0, 0, 0, 0, 0, 0, 0)
+    for (const idempotencyKey of [fired, Uint8Array.of(0xc3), Buffer.from('\0x')]) {
+      const forged = recordOf(1, { idempotencyKey })
+      expect(await client.ask(keyedFrame([{ record: recordOf(0) }, { record: forged }]))).toMatchObject({
+        type: 'refused',
+        frame: 'keyed',
+        code: 'invalid_argument',
+        entry: 1,
+      })
+    }
     expect(await client.ask(publishFrame([recordOf(0)], { count: 3 }))).toMatchObject({ code: 'invalid_argument' })
     expect(await client.ask(publishFrame([recordOf(0)], { handle: 8 }))).toMatchObject({ code: 'invalid_argument' })
     expect(await client.ask('text')).toMatchObject({ type: 'error', code: 'invalid_argument' })
@@ -199,8 +225,11 @@ describe('a publisher on the binary protocol', () => {
     await call(strict, 'PUT', '/v1/topics/gone', {})
     expect(await client.open('gone')).toMatchObject({ type: 'opened' })
     await call(strict, 'DELETE', '/v1/topics/gone')
-    expect(await client.ask(publishFrame([recordOf(1)]))).toMatchObject({ code: 'topic_not_found', mayBeStored: false })
+    const gone = { type: 'refused', code: 'topic_not_found', mayBeStored: false }
+    expect(await client.ask(publishFrame([recordOf(1)]))).toMatchObject(gone)
     await call(strict, 'PUT', '/v1/topics/gone', {})
+    // What was sent behind it, before it was answered.
+    expect(await client.ask(publishFrame([recordOf(2)], { sequence: 1 }))).toMatchObject(gone)
     expect(await client.open('gone')).toMatchObject({ type: 'opened' })
     expect(await client.ask(publishFrame([recordOf(1)]))).toMatchObject({ type: 'stored' })
     client.socket.close()

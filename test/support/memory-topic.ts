@@ -47,6 +47,9 @@ export class MemoryTopic implements Topic {
   produce(): never {
     throw new Error('a topic in memory has no producers')
   }
+  turnAway(): never {
+    throw new Error('a topic in memory has no producers')
+  }
 
   watch(): () => void {
     return () => undefined

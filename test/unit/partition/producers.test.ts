@@ -156,6 +156,45 @@ describe('a full disk', () => {
   })
 })
 
+describe('a refusal', () => {
+  it('says of a frame that is there in part, or may be, that it may be stored', async () => {
+    const rig = await producerRig({ partitions: 2 })
+    const [one, other] = [0, 1].map((partition) => KEYS.find((key) => partitionOf(Buffer.from(key), 2) === partition)!)
+    const made = (sequence: number): ProducedFrame =>
+      frame(sequence, [keyed(one!, `one ${sequence}`), keyed(other!, `other ${sequence}`)], { partitionCount: 2 })
+    const tried = (again: ProducedFrame): Promise<[string | undefined, number[] | undefined]> =>
+      new Promise((resolve) => {
+        rig.topic.produce(again, (error, receipt) =>
+          resolve([error?.code, receipt?.parts.map(({ partition }) => partition)]),
+        )
+      })
+    rig.disk.fail({ on: 'write', code: 'ENOSPC', path: (path) => path.includes('topic-1/data') })
+    expect(await tried(made(0))).toEqual(['storage_full', [0]])
+    // The disk counts as full by now, so the repetition is refused before anything is tried.
+    expect(await tried(made(0))).toEqual(['storage_full', [0]])
+    expect(await tried(made(1))).toEqual(['overloaded', undefined])
+    expect(rig.topic.turnAway({ producerId: 7, sequence: 0 })).toBe(true)
+    expect(rig.topic.turnAway({ producerId: 7, sequence: 1 })).toBe(false)
+    await rig.space.check()
+    for (let sequence = 0; sequence < 12; sequence++) await produce(rig.topic, made(sequence))
+    expect(await tried(made(2))).toEqual(['conflict', []])
+    expect(await tried({ ...made(11), count: 1 })).toEqual(['invalid_argument', [0, 1]])
+  })
+
+  it('that came before the topic heard of the frame keeps those behind it out, also of a producer not known', async () => {
+    const rig = await producerRig()
+    expect(rig.topic.turnAway({ producerId: 7, sequence: 0 })).toBe(false)
+    expect(await refusal(rig.topic, frame(1, texts('b')))).toMatchObject({ code: 'overloaded' })
+    await produce(rig.topic, frame(0, texts('a')))
+    await produce(rig.topic, frame(1, texts('b')))
+    await rig.crash()
+    expect(rig.topic.turnAway({ producerId: 7, sequence: 2 })).toBe(false)
+    expect(await refusal(rig.topic, frame(3, texts('d')))).toMatchObject({ code: 'overloaded' })
+    await produce(rig.topic, frame(2, texts('c')))
+    expect(await stored(rig)).toEqual(['a', 'b', 'c'])
+  })
+})
+
 describe('a frame', () => {
   it('goes to the partitions of its keys, and without keys to one, the same after the topic has grown', async () => {
     const rig = await producerRig({ partitions: 4 })
