@@ -26,7 +26,7 @@
  * its first byte for the base offset: the records that are there, in order, are those whose bits are set.
  */
 import { crc32 } from 'node:zlib'
-import { getU64, putU64, recordEnd } from '@tidings/sdk/protocol'
+import { getU32, getU64, putU64, recordEnd } from '@tidings/sdk/protocol'
 import { MARK_BYTES } from './format.ts'
 
 export const BATCH_MAGIC = 0x54444231
@@ -175,12 +175,13 @@ export class RecordBatch {
   }
 
   #indexRecords(): Int32Array {
+    const { bytes, hasRemovals } = this
     const positions = new Int32Array(this.nextOffset - this.baseOffset)
-    let at = recordsAt(this.bytes, 0)
+    let at = recordsAt(bytes, 0)
     for (let i = 0; i < positions.length; i++) {
-      if (!this.has(this.baseOffset + i)) continue
+      if (hasRemovals && !this.has(this.baseOffset + i)) continue
       positions[i] = at
-      at += 4 + this.bytes.readUInt32BE(at)
+      at += 4 + getU32(bytes, at)
     }
     return positions
   }
