@@ -129,7 +129,7 @@ export class Server {
     const { host, port } = options
     // A broker inside a program has no port, and no use for the library.
     const { WebSocketEdge } = await import('./websocket.ts')
-    const webSockets = new WebSocketEdge(this.#admission, logger, options.maxMessageBytes)
+    const webSockets = new WebSocketEdge(this.#admission, logger, options)
     this.#app.server.on('upgrade', (request, socket: Duplex, head) => webSockets.upgrade(request, socket, head))
     await this.#app.listen({ host, port })
     const address = this.#app.addresses().find((one) => typeof one === 'object')

@@ -5,7 +5,7 @@
 import type { IncomingMessage } from 'node:http'
 import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { BINARY_SUBPROTOCOL, ERRORS, LIMITS, TidingsError } from '@tidings/sdk/protocol'
+import { BINARY_SUBPROTOCOL, CLOSE, ERRORS, LIMITS, TidingsError } from '@tidings/sdk/protocol'
 import { type RawData, type ServerOptions, WebSocket, WebSocketServer } from 'ws'
 import type { Logger } from '../base/telemetry.ts'
 import { type Admission, type Admitted, chosenSubprotocol } from './admission.ts'
@@ -35,10 +35,13 @@ export class WebSocketEdge {
   readonly #admission: Admission
   readonly #logger: Logger
   readonly #servers: Readonly<Record<Admitted['kind'], WebSocketServer>>
+  readonly #incoming: Incoming
 
-  constructor(admission: Admission, logger: Logger, maxMessageBytes: number) {
+  constructor(admission: Admission, logger: Logger, limits: { maxMessageBytes: number; maxReceivingBytes: number }) {
+    const { maxMessageBytes, maxReceivingBytes } = limits
     this.#admission = admission
     this.#logger = logger
+    this.#incoming = new Incoming(maxReceivingBytes)
     this.#servers = {
       consumer: this.#server(chosenSubprotocol, LIMITS.frameBytes, CHUNKS_MAX),
       publisher: this.#server(
@@ -57,9 +60,11 @@ export class WebSocketEdge {
       (admitted) => {
         if (socket.destroyed) return
         socket.off('error', onError)
-        this.#servers[admitted.kind].handleUpgrade(request, socket, head, (webSocket) =>
-          open(webSocket, socket, admitted),
-        )
+        this.#servers[admitted.kind].handleUpgrade(request, socket, head, (webSocket) => {
+          // A consumer's frames are small.
+          if (admitted.kind === 'publisher') this.#incoming.watch(webSocket, socket)
+          open(webSocket, socket, admitted)
+        })
       },
       (thrown: unknown) => {
         const error = errorOf(thrown)
@@ -99,6 +104,33 @@ export class WebSocketEdge {
   #refuse(socket: Duplex, error: TidingsError): void {
     const answer = answerOf(error)
     socket.end(rawAnswer(answer, STATUS_CODES[answer.status] ?? 'Error'), () => socket.destroy())
+  }
+}
+
+/** What publishers' frames that are still coming in may hold together, as the bodies of requests may. */
+class Incoming {
+  readonly #maxBytes: number
+  #heldBytes = 0
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes
+  }
+
+  watch(webSocket: WebSocket, raw: Duplex): void {
+    let bytes = 0
+    const hold = (held: number): void => {
+      this.#heldBytes += held - bytes
+      bytes = held
+    }
+    // Before ws, which reads whole frames out of the chunk.
+    raw.prependListener('data', (chunk: Buffer) => {
+      hold(bytes + chunk.length)
+      if (this.#heldBytes > this.#maxBytes && bytes > AROUND_BYTES) {
+        webSocket.close(CLOSE.slow, 'the broker receives too much at once: try again later')
+      }
+    })
+    webSocket.on('message', () => hold(0))
+    webSocket.on('close', () => hold(0))
   }
 }
 

@@ -236,6 +236,20 @@ describe('a publisher on the binary protocol', () => {
     await strict.stop()
   })
 
+  it('is closed where frames that are still coming in hold too much together', async () => {
+    const narrow = await startTestBroker({ maxReceivingBytes: 1_048_576 })
+    const [first, second] = await Promise.all([PublishClient.connect(narrow.url), PublishClient.connect(narrow.url)])
+    await second.open('t')
+    const isClosed = first.closed()
+    const raw = (first.socket as unknown as { _socket: { write(bytes: Buffer): void } })._socket
+    const head = Buffer.from([0x82, 0xff, 0, 0, 0, 0, 0, 0x3f, 0, 0, 0, 0, 0, 0])
+    raw.write(Buffer.concat([head, Buffer.alloc(2_000_000)]))
+    expect(await isClosed).toBe(1013)
+    expect(await second.ask(publishFrame([recordOf('x'.repeat(900_000))]))).toMatchObject({ type: 'stored' })
+    second.socket.close()
+    await narrow.stop()
+  })
+
   it('must ask for the subprotocol', async () => {
     const answer = await call(broker, 'GET', '/v1/publish')
     expect([answer.status, answer.json]).toMatchObject([400, { code: 'invalid_argument' }])
