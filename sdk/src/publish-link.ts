@@ -56,6 +56,7 @@ export class Channel {
   /** The topic has to be opened again. */
   closed(): void {
     this.state = 'closed'
+    this.#link.shut(this)
   }
 
   /** Nobody publishes here any more. */
@@ -133,9 +134,14 @@ export class PublishLink implements ConnectionUser {
     if (!this.#answerTimer) this.#watchAnswers(this.#requestTimeoutMs)
   }
 
+  /** The broker may still hold the handle open, for another topic of the name. */
+  shut(channel: Channel): void {
+    this.#connection?.send(encodeShut(channel.handle))
+  }
+
   end(channel: Channel): void {
     this.#channels.delete(channel.handle)
-    if (channel.state !== 'closed') this.#connection?.send(encodeShut(channel.handle))
+    if (channel.state !== 'closed') this.shut(channel)
     this.idle()
   }
 

@@ -242,9 +242,11 @@ export class Publisher implements ChannelUser {
     if (refusal.entry !== null && refusal.entry < shipment.entries.length) {
       return this.#outbox.returned(shipment, error, refusal)
     }
-    if (REOPEN.has(code) && !this.#hasReopened && !refusal.mayBeStored) {
-      this.#hasReopened = true
-      this.#channel.closed()
+    if (REOPEN.has(code) && !(isFirst && this.#hasReopened) && !refusal.mayBeStored) {
+      if (isFirst) {
+        this.#hasReopened = true
+        this.#channel.closed()
+      }
       return this.#outbox.returned(shipment, error, refusal)
     }
     if (!retryable) return this.#outbox.refused(shipment, error, refusal.mayBeStored)

@@ -122,6 +122,18 @@ describe('the client publishes', () => {
     await client.close()
   })
 
+  it('to the topic that has the name by now, with fewer partitions than the one before it', async () => {
+    await call(broker, 'PUT', '/v1/topics/anew', { partitions: 4 })
+    const client = createClient({ url: broker.url })
+    const topic = client.topic('anew')
+    await topic.publish(0)
+    await call(broker, 'DELETE', '/v1/topics/anew')
+    await call(broker, 'PUT', '/v1/topics/anew', { partitions: 1 })
+    await Promise.all(numbers(20).map((i) => topic.publish(i)))
+    expect((await read(broker.url, 'anew')).map(({ value }) => value)).toEqual(numbers(20))
+    await client.close()
+  })
+
   it('nothing to a topic that it may not create, and says why', async () => {
     const strict = await startTestBroker({ autoCreateTopics: false })
     const client = createClient({ url: strict.url })

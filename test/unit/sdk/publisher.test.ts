@@ -157,13 +157,37 @@ describe('a publisher', () => {
     rig.publish(1)
     rig.refuse(await rig.frame(), 'topic_not_found')
     await settle()
-    expect(rig.taken()).toEqual([{ type: 'open', handle: 0, topic: 't' }])
+    expect(rig.taken()).toEqual([
+      { type: 'shut', handle: 0 },
+      { type: 'open', handle: 0, topic: 't' },
+    ])
     rig.say({ type: 'opened', handle: 0, partitionCount: 4, maxMessageBytes: 100 })
     const frame = await rig.frame()
     expect(frame).toMatchObject({ partitionCount: 4 })
     rig.refuse(frame, 'topic_not_found')
     await settle()
     expect(rig.outcomes).toEqual({ 1: 'topic_not_found not_stored' })
+  })
+
+  it('sends what was under way to a topic that is deleted to the one that it opens instead, in order', async () => {
+    const rig = await connected()
+    const under: MessageFrame[] = []
+    for (let i = 1; i <= 2; i++) {
+      rig.publish(i)
+      under.push(await rig.frame())
+    }
+    for (const frame of under) rig.refuse(frame, 'topic_not_found')
+    await settle()
+    expect(rig.taken()).toEqual([
+      { type: 'shut', handle: 0 },
+      { type: 'open', handle: 0, topic: 't' },
+    ])
+    rig.say({ type: 'opened', handle: 0, partitionCount: 1, maxMessageBytes: 100 })
+    const again = await rig.frames()
+    expect(again.flatMap(valuesOf)).toEqual([1, 2])
+    for (const frame of again) rig.store(frame)
+    await settle()
+    expect(rig.outcomes).toEqual({ 1: '0:1', 2: '0:2' })
   })
 
   it('fails what the broker does not let it publish at all', async () => {
