@@ -275,11 +275,15 @@ export class Scenario {
   }
 
   /** S-BARRIER: at the moment of the answer the bytes are on stable storage. */
-  #checkBarrier({ id, name }: Topic, { value, partition, offset, schedule }: Published): void {
+  #checkBarrier({ id, name }: Topic, published: Published): void {
+    const { value, partition, offset, schedule } = published
     if (this.#isBuffered || isOnStableStorage(this.#machine, id, schedule ? '' : partition, value)) return
     // A repetition may be answered with a place that has been removed since.
-    const place = `${partition}:${offset}`
-    if (offset < this.#startOf(name, partition) || this.#witness.topic(name).isSuperseded(place)) return
+    if (
+      offset < this.#startOf(name, partition) ||
+      this.#witness.topic(name).mayBeSuperseded(published, partition, offset)
+    )
+      return
     throw this.#witness.violated('S-BARRIER', `${name}/${partition}:${offset} was answered before it was durable`)
   }
 

@@ -126,7 +126,7 @@ export class SubscriptionWitness {
   #mayBeGone({ topic, partition, offset, published }: Sighting): boolean {
     if (published.expires || offset < this.#witness.startOf(topic, partition)) return true
     return (
-      this.#witness.topic(topic).isSuperseded(`${partition}:${offset}`) ||
+      this.#witness.topic(topic).mayBeSuperseded(published, partition, offset) ||
       this.#isBuried(published, `${topic}/${partition}:${offset}`)
     )
   }

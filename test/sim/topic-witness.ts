@@ -153,6 +153,14 @@ export class TopicWitness {
     return key !== null && (this.#lastOf.get(`${partition} ${key}`) ?? -1) > offset
   }
 
+  /** The same before all is read: also one whose outcome nobody knows may have come later and taken the place's part. */
+  mayBeSuperseded({ value, key }: Published, partition: number, offset: number): boolean {
+    if (!this.isCompacted || key === null) return false
+    if ((this.#lastOf.get(`${partition} ${key}`) ?? -1) > offset) return true
+    const isUnknown = ({ outcome }: Published): boolean => outcome === 'unknown' || outcome === 'pending'
+    return this.published.some((other) => other.key === key && other.value !== value && isUnknown(other))
+  }
+
   /** A value was seen at a place; answers what was published there. */
   saw(place: string, value: string, source: string): Published {
     const where = `${this.name}/${place}`
