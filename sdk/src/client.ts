@@ -44,6 +44,8 @@ const PUBLISHER_DEFAULTS: PublisherOptions = {
   batchBytes: 262_144,
 }
 const FLUSH_MS = 30_000
+/** The broker deletes an inbox that is left, too. */
+const INBOX_CLOSE_MS = 2000
 
 export class Client {
   readonly #connector: Connector
@@ -78,6 +80,9 @@ export class Client {
     definition: TopicDefinition<In, Out, AnswerIn, AnswerOut>,
   ): Topic<In, Out, AnswerIn, AnswerOut>
   topic(topic: string | AnyDefinition): Topic<never, unknown, never> {
+    if (typeof topic !== 'string' && typeof topic?.bind !== 'function') {
+      throw new TidingsError('invalid_argument', 'topic must be a name, or what defineTopic gives')
+    }
     const name = typeof topic === 'string' ? topic : topic.name
     return new Topic(name, typeof topic === 'string' ? this.#plainParts(name) : this.#definedParts(topic))
   }
@@ -98,11 +103,13 @@ export class Client {
   }
 
   async #close(timeoutMs: number): Promise<void> {
+    const { clock } = this.#connector
+    const deadline = clock.monotonic() + timeoutMs
     const drains = [...this.#subscriptions].map((subscription) => subscription.drain({ timeoutMs }))
     // Handlers may publish to the last: their publishes count too.
     await Promise.all([...drains, this.#inTime(this.flush(), timeoutMs)])
-    await this.#inTime(this.flush(), timeoutMs)
-    await this.#inbox?.close()
+    await this.#inTime(this.flush(), Math.max(0, deadline - clock.monotonic()))
+    if (this.#inbox) await this.#inTime(this.#inbox.close(), Math.min(timeoutMs, INBOX_CLOSE_MS))
     this.#answers.close()
     for (const publisher of this.#publishers.values()) publisher.close()
     this.#link.close()
@@ -126,7 +133,7 @@ export class Client {
     let parts = this.#defined.get(definition)
     if (!parts) {
       const { name } = definition
-      const gate = new PublishGate(this.#connector.clock, this.#options.timeoutMs, this.#busyGates)
+      const gate = new PublishGate(this.#connector, this.#options.timeoutMs, this.#busyGates)
       parts = definition.bind(this.#plainParts(name), {
         connector: this.#connector,
         gate,

@@ -5,17 +5,21 @@
 import { Credentials, type Token } from './credentials.ts'
 import { Endpoints } from './endpoints.ts'
 import type { Clock, Http, HttpOutcome, HttpRequest, Platform, Random, Socket, SocketEvents } from './platform.ts'
+import { Signals } from './signals.ts'
 
 export class Connector {
   readonly clock: Clock
   readonly random: Random
   readonly endpoints: Endpoints
   readonly credentials: Credentials
+  readonly signals = new Signals()
   isClosed = false
   readonly #platform: Platform
   readonly #http: Http
   readonly #producer: string
   #sequence = 0
+  /** Ends of waits that are under way. */
+  readonly #rests = new Set<() => void>()
 
   constructor(platform: Platform, url: string | readonly string[], token: Token | undefined) {
     this.#platform = platform
@@ -50,9 +54,24 @@ export class Connector {
     return this.#platform.connect(url, protocol, token, events)
   }
 
+  /** Resolves after so long, or when the client is closed. */
+  rest(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const end = (): void => {
+        timer.cancel()
+        this.#rests.delete(end)
+        resolve()
+      }
+      const timer = this.clock.after(delayMs, end)
+      this.#rests.add(end)
+    })
+  }
+
   close(): void {
     this.isClosed = true
+    this.credentials.close()
     this.#http.close()
+    for (const end of this.#rests) end()
   }
 }
 

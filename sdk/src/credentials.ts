@@ -21,6 +21,7 @@ export class Credentials {
   /** Monotonic time from which on it is replaced. */
   #staleAt = Number.POSITIVE_INFINITY
   #asking: Promise<string | undefined> | undefined
+  #giveUp: ((error: TidingsError) => void) | undefined
 
   constructor(clock: Clock, token: Token | undefined) {
     this.#clock = clock
@@ -61,11 +62,20 @@ export class Credentials {
     return this.#asking
   }
 
+  /** Nobody waits for a token any more. */
+  close(): void {
+    this.#giveUp?.(new TidingsError('aborted', 'the client is closed'))
+  }
+
   #inTime(source: () => string | Promise<string>): Promise<string> {
     return new Promise((resolve, reject) => {
       const timer = this.#clock.after(ANSWER_MS, () => {
         reject(new TidingsError('unavailable', `the token function did not answer within ${ANSWER_MS} ms`))
       })
+      this.#giveUp = (error) => {
+        timer.cancel()
+        reject(error)
+      }
       const fail = (cause: unknown): void => {
         timer.cancel()
         reject(new TidingsError('unauthenticated', 'the token function gave no token', { cause }))

@@ -10,7 +10,9 @@ export class Endpoints {
 
   /** Throws `invalid_argument` for what is no HTTP URL. */
   constructor(url: string | readonly string[]) {
-    this.#urls = (typeof url === 'string' ? [url] : url).map(checked)
+    const urls: unknown = typeof url === 'string' ? [url] : url
+    if (!Array.isArray(urls)) throw new TidingsError('invalid_argument', 'url must be a string or a list')
+    this.#urls = urls.map(checked)
     if (this.#urls.length === 0) throw new TidingsError('invalid_argument', 'url: give at least one')
   }
 

@@ -14,6 +14,7 @@ import type { PublishReceipt } from './publish-answer.ts'
 import type { PublishOptions } from './publish-entry.ts'
 import { errorOf } from './reply-error.ts'
 import { ask } from './request-answer.ts'
+import { checkWait } from './signals.ts'
 import type { SubscribeOptions } from './subscribe-options.ts'
 import type { Handler, Subscription } from './subscription.ts'
 import { takenBack } from './waiting-room.ts'
@@ -78,26 +79,26 @@ export class Inbox {
   ): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#isClosed) throw closed()
+      checkWait({ timeoutMs, ...(signal && { signal }) })
       if (signal?.aborted) throw takenBack(signal)
       if (this.#pending.size >= PENDING_MAX) {
         throw new TidingsError('overloaded', `${PENDING_MAX} requests wait for their answers: await some of them first`)
       }
-      const { clock } = this.#parts.connector
+      const { clock, signals } = this.#parts.connector
       const deadline = clock.monotonic() + timeoutMs
       const correlation = String(++this.#count)
       const timer = clock.after(timeoutMs, () => pending.settle(late(timeoutMs)))
-      const onAbort = (): void => pending.settle(takenBack(signal!))
+      const unlisten = signal && signals.listen(signal, () => pending.settle(takenBack(signal)))
       const pending: Pending = {
         settle: (error, answer) => {
           if (!this.#pending.delete(correlation)) return
           timer.cancel()
-          signal?.removeEventListener('abort', onAbort)
+          unlisten?.()
           if (error) reject(error)
           else resolve(answer)
         },
       }
       this.#pending.set(correlation, pending)
-      signal?.addEventListener('abort', onAbort)
       const headers = { [REPLY_HEADER.to]: this.#name, [REPLY_HEADER.correlation]: correlation }
       this.#open()
         .then(async () => {

@@ -1,8 +1,11 @@
 /**
  * A delivered message as its handler sees it: a view of the bytes that came, read as far as it is looked at. It can be
  * settled once; what comes after changes nothing. It knows nothing of connections: whoever made it hears what was decided.
+ * A verb that is told something unusable throws `invalid_argument`, and the message is not settled.
  */
 import type { Parcel } from './parcel.ts'
+import { TidingsError } from './protocol/errors.ts'
+import { LIMITS } from './protocol/limits.ts'
 
 /** How a message is handed back for another attempt. */
 export interface NackOptions {
@@ -117,12 +120,14 @@ export class Message<T> {
 
   /** Failed: deliver it again, later. */
   nack(options: NackOptions = {}): void {
-    void this.#settle({ verb: 'nack', ...options })
+    const { delayMs, reason } = options
+    const delay = delayMs === undefined ? {} : { delayMs: wholeMs('delayMs', delayMs) }
+    void this.#settle({ verb: 'nack', ...delay, ...checkedReason(reason) })
   }
 
   /** Hopeless: to the dead-letter topic at once. Resolves as `ack` does. */
   reject(reason?: string): Promise<boolean> {
-    return this.#settle(reason === undefined ? { verb: 'reject' } : { verb: 'reject', reason })
+    return this.#settle({ verb: 'reject', ...checkedReason(reason) })
   }
 
   /** Not handled: hand it to another, without counting this attempt. */
@@ -132,7 +137,8 @@ export class Message<T> {
 
   /** A new deadline, `ms` from now. With a handler this happens by itself. */
   extend(ms: number): void {
-    if (!this.isSettled) this.#decided.extend(ms)
+    const checked = wholeMs('ms', ms)
+    if (!this.isSettled) this.#decided.extend(checked)
   }
 
   #settle(decision: Decision): Promise<boolean> {
@@ -145,4 +151,16 @@ export class Message<T> {
     this.#read ??= this.#parcel.headersOf(this.#index)
     return this.#read
   }
+}
+
+/** A backoff that somebody reckons is seldom a whole number. */
+function wholeMs(name: string, value: unknown): number {
+  if (typeof value === 'number' && value >= 0 && value <= LIMITS.delayMs) return Math.trunc(value)
+  throw new TidingsError('invalid_argument', `${name} must be a number from 0 to ${LIMITS.delayMs}`)
+}
+
+function checkedReason(reason: unknown): { reason?: string } {
+  if (reason === undefined) return {}
+  if (typeof reason === 'string') return { reason }
+  throw new TidingsError('invalid_argument', 'reason must be a string')
 }

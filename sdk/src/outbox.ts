@@ -226,7 +226,7 @@ export class Outbox {
 
   /** Its publisher wants it back. */
   abort(entry: Pending, cause: unknown): void {
-    const shipment = this.#shipments.find(({ entries }) => entries.includes(entry))
+    const { shipment } = entry
     if (!shipment || entry.isSettled) return
     this.#giveUp(shipment, entry, new TidingsError('aborted', 'the publish was taken back', { cause }))
     this.#forget()

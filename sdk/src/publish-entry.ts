@@ -138,6 +138,8 @@ function textOf(value: unknown, contentType: string): string | Uint8Array {
 }
 
 function jsonText(value: unknown): string | Uint8Array {
+  // Their JSON is `{}`, or an object with a key for each number.
+  if (value instanceof ArrayBuffer || ArrayBuffer.isView(value)) throw invalid('bytes are given as a Uint8Array')
   let text: string | undefined
   try {
     text = JSON.stringify(value)
@@ -153,6 +155,8 @@ function long(text: string): string | Uint8Array {
 }
 
 function headerBytes(headers: Record<string, string>, contentType: string | null): Uint8Array {
+  // A Map or a Headers has no keys of its own.
+  if (Symbol.iterator in Object(headers)) throw invalid('headers must be an object of texts by name')
   const names = Object.keys(headers)
   if (names.length > LIMITS.headerCount) throw invalid(`a message may have at most ${LIMITS.headerCount} headers`)
   let total = 0

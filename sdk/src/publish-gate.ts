@@ -3,10 +3,12 @@
  * that is being registered, a validator that takes its time. While nothing has to be, they pass at once. Owns who
  * waits, and their deadlines; made by define-topic.ts, one for each defined topic of a client.
  */
+import type { Connector } from './connector.ts'
 import type { Clock } from './platform.ts'
 import { TidingsError } from './protocol/errors.ts'
 import type { PublishReceipt } from './publish-answer.ts'
 import type { PublishOptions } from './publish-entry.ts'
+import type { Signals } from './signals.ts'
 import { takenBack } from './waiting-room.ts'
 
 /** As many as may wait for room in a publisher. */
@@ -14,6 +16,7 @@ const WAITING_MAX = 100_000
 
 export class PublishGate {
   readonly #clock: Clock
+  readonly #signals: Signals
   readonly #timeoutMs: number
   /** Holds this gate while somebody waits. */
   readonly #busy: Set<PublishGate>
@@ -21,8 +24,9 @@ export class PublishGate {
   #last: Promise<unknown> | null = null
   #waiting = 0
 
-  constructor(clock: Clock, timeoutMs: number, busy: Set<PublishGate>) {
+  constructor({ clock, signals }: Pick<Connector, 'clock' | 'signals'>, timeoutMs: number, busy: Set<PublishGate>) {
     this.#clock = clock
+    this.#signals = signals
     this.#timeoutMs = timeoutMs
     this.#busy = busy
   }
@@ -78,10 +82,10 @@ export class PublishGate {
       const timer = this.#clock.after(timeoutMs, () =>
         reject(new TidingsError('unavailable', `the value was not validated within ${timeoutMs} ms: nothing was sent`)),
       )
-      signal?.addEventListener('abort', onAbort)
+      const unlisten = signal && this.#signals.listen(signal, onAbort)
       ready.then(resolve, reject).finally(() => {
         timer.cancel()
-        signal?.removeEventListener('abort', onAbort)
+        unlisten?.()
       })
     })
   }

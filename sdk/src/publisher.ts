@@ -54,7 +54,7 @@ export class Publisher implements ChannelUser {
       producerId: () => connector.number(),
       idempotencyKey: () => connector.nextKey(),
     })
-    this.#waiting = new WaitingRoom(options.waitingCount)
+    this.#waiting = new WaitingRoom(options.waitingCount, connector.signals)
     this.#backoff = new Backoff(connector.random, RETRY_MIN_MS, RETRY_MAX_MS)
     this.#channel = link.channel(topic, this)
   }
@@ -164,7 +164,8 @@ export class Publisher implements ChannelUser {
     const draft = draftOf(value, options)
     const deadline = this.#connector.clock.monotonic() + timeoutMs
     const { idempotencyKey = '' } = options
-    const entry: Pending = { resolve, reject, deadline, bytes: 0, idempotencyKey, unlisten: null, isSettled: false }
+    const state = { bytes: 0, unlisten: null, isSettled: false, shipment: null }
+    const entry: Pending = { resolve, reject, deadline, idempotencyKey, ...state }
     this.#outbox.add(draft, entry, isTry)
     if (signal) this.#listen(entry, signal)
     if (deadline < this.#dueAt) this.#watch(deadline)
@@ -172,12 +173,10 @@ export class Publisher implements ChannelUser {
   }
 
   #listen(entry: Pending, signal: AbortSignal): void {
-    const onAbort = (): void => {
+    entry.unlisten = this.#connector.signals.listen(signal, () => {
       this.#outbox.abort(entry, signal.reason)
       this.#settled()
-    }
-    signal.addEventListener('abort', onAbort)
-    entry.unlisten = () => signal.removeEventListener('abort', onAbort)
+    })
   }
 
   #wait(

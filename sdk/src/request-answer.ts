@@ -29,7 +29,7 @@ export async function ask(connector: Connector, question: Question): Promise<unk
   let hasRenewed = false
   for (;;) {
     if (connector.isClosed) throw new TidingsError('aborted', 'the client is closed')
-    const { answer, error, afterMs, token } = await attempt(connector, question)
+    const { answer, error, afterMs, token } = await attempt(connector, question, deadline)
     if (!error) return answer
     const { credentials } = connector
     if (error.code === 'unauthenticated' && credentials.isRenewable && !hasRenewed) {
@@ -39,7 +39,7 @@ export async function ask(connector: Connector, question: Question): Promise<unk
     }
     const waitMs = backoff.next(afterMs)
     if (!error.retryable || clock.monotonic() + waitMs >= deadline) throw error
-    await new Promise<void>((resolve) => void clock.after(waitMs, resolve))
+    await connector.rest(waitMs)
   }
 }
 
@@ -50,7 +50,11 @@ interface Attempt {
   token?: string | undefined
 }
 
-async function attempt(connector: Connector, { method, path, body }: Question): Promise<Attempt> {
+async function attempt(
+  connector: Connector,
+  { method, path, body, timeoutMs: questionMs }: Question,
+  deadline: number,
+): Promise<Attempt> {
   let token: string | undefined
   try {
     const { credentials } = connector
@@ -61,8 +65,10 @@ async function attempt(connector: Connector, { method, path, body }: Question): 
   }
   const url = connector.endpoints.current
   const text = body === undefined ? {} : { body: JSON.stringify(body) }
+  const leftMs = Math.max(1, Math.ceil(deadline - connector.clock.monotonic()))
+  const timeoutMs = questionMs > 0 ? Math.min(ATTEMPT_MS, leftMs) : ATTEMPT_MS
   const outcome = await new Promise<HttpOutcome>((resolve) => {
-    connector.send({ method, url: url + path, timeoutMs: ATTEMPT_MS, ...text }, token, resolve)
+    connector.send({ method, url: url + path, timeoutMs, ...text }, token, resolve)
   })
   if (outcome.kind === 'lost') {
     connector.endpoints.failed(url)

@@ -27,6 +27,8 @@ export interface Pending {
   /** Stops listening to its signal; null where it has none. */
   unlisten: (() => void) | null
   isSettled: boolean
+  /** In which it travels. */
+  shipment: Shipment | null
 }
 
 export class Shipment {
@@ -84,6 +86,7 @@ export class Shipment {
     this.#end += entry.bytes
     this.#ends.push(this.#end)
     this.entries.push(entry)
+    entry.shipment = this
   }
 
   /** Takes out what is settled. */

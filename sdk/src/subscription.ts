@@ -238,9 +238,14 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
   }
 }
 
+/** Anything can be thrown, also what has no text. */
 function reasonOf(error: unknown): string {
-  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
-  return text.slice(0, LIMITS.reasonBytes / 4)
+  try {
+    const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+    return text.slice(0, LIMITS.reasonBytes / 4)
+  } catch {
+    return 'a handler failed with what has no text'
+  }
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

@@ -8,6 +8,7 @@ import { TidingsError } from './protocol/errors.ts'
 import type { PublishReceipt } from './publish-answer.ts'
 import type { PublishOptions } from './publish-entry.ts'
 import { replier } from './replier.ts'
+import { checkWait } from './signals.ts'
 import type { SubscribeOptions } from './subscribe-options.ts'
 import type { Handler, Subscription } from './subscription.ts'
 import type { TopicParts } from './topic-parts.ts'
@@ -41,6 +42,7 @@ export class Topic<In, Out = In, AnswerIn = unknown, AnswerOut = unknown> {
   /** Not async: one promise for each publish is enough. */
   #publish(value: In, options: PublishOptions, isTry: boolean): Promise<PublishReceipt> {
     try {
+      checkWait(options)
       return this.#parts.publish(value, options, isTry)
     } catch (error) {
       return Promise.reject(error)
@@ -57,6 +59,9 @@ export class Topic<In, Out = In, AnswerIn = unknown, AnswerOut = unknown> {
   subscribe(name: string, second?: SubscribeOptions | Handler<Out>, third?: Handler<Out>): Subscription<Out> {
     const options = typeof second === 'function' ? {} : (second ?? {})
     const handler = typeof second === 'function' ? second : (third ?? null)
+    if (handler !== null && typeof handler !== 'function') {
+      throw new TidingsError('invalid_argument', 'the handler must be a function')
+    }
     return this.#parts.subscribe(name, options, handler)
   }
 

@@ -40,9 +40,10 @@ function rig<In, Out, A, B>(definition: TopicDefinition<In, Out, A, B>) {
     inbox: never,
     answer: never,
   }
+  const connector = new Connector(platform, 'http://a', undefined)
   const parts = definition.bind(plain, {
-    connector: new Connector(platform, 'http://a', undefined),
-    gate: new PublishGate(platform.clock, 60_000, busy),
+    connector,
+    gate: new PublishGate(connector, 60_000, busy),
     hasDeadLetters: never,
   })
   return { topic: new Topic<In, Out, A, B>(definition.name, parts), platform, published, busy }

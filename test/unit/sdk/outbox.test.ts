@@ -37,6 +37,7 @@ class Rig {
       idempotencyKey: '',
       unlisten: null,
       isSettled: false,
+      shipment: null,
     }
     this.#names.set(entry, name)
     this.outbox.add(draftOf(name, options), entry, isTry)

@@ -37,6 +37,35 @@ describe('a subscription with a handler', () => {
     ])
   })
 
+  it.each<[string, unknown]>([
+    ['an object without a text', Object.create(null)],
+    ['an error whose message is none', Object.assign(new Error('x'), { message: Symbol('y') })],
+  ])('hands back what its handler failed on with %s', async (_, thrown) => {
+    const hands = new Hands()
+    const rig = await opened({}, hands.handler)
+    rig.deliver('0:0')
+    await settle()
+    await hands.fail('0:0', thrown)
+    const reason = 'a handler failed with what has no text'
+    expect(await rig.sent()).toEqual([{ type: 'nack', ids: ['0:0'], reason }])
+    expect(rig.subscription.state).toBe('open')
+  })
+
+  it.each<[string, (message: Message<number>) => void]>([
+    ['a negative delay', (message) => message.nack({ delayMs: -1 })],
+    ['a delay that is NaN', (message) => message.nack({ delayMs: Number.NaN })],
+    ['a delay beyond all timers', (message) => message.nack({ delayMs: 1e15 })],
+    ['a reason that is no text', (message) => message.nack({ reason: 5 as never })],
+    ['an error as the reason', (message) => void message.reject(new Error('x') as never)],
+    ['an extension that is none', (message) => message.extend(undefined as never)],
+  ])('refuses %s, which then fails the handler', async (_, settleIt) => {
+    const rig = await opened({}, settleIt)
+    rig.deliver('0:0')
+    await settle()
+    const reason = expect.stringMatching(/^TidingsError: (?:delayMs|ms|reason) must be /)
+    expect(await rig.sent()).toEqual([{ type: 'nack', ids: ['0:0'], reason }])
+  })
+
   it('leaves to the handler what the handler settles itself', async () => {
     const rig = await opened({}, (message) => {
       if (message.offset === 0) message.release()

@@ -1,0 +1,100 @@
+import { getEventListeners } from 'node:events'
+import { type ClientOptions, createClientOn } from '@tidings/sdk/platform'
+import { describe, expect, it } from 'vitest'
+import { settle } from '../../support/settle.ts'
+import { SimPlatform } from '../../support/sim-platform.ts'
+
+const clientOn = (platform: SimPlatform, options: Partial<ClientOptions> = {}) =>
+  createClientOn(platform, { url: 'http://a', ...options })
+
+const codeOf = (error: unknown): string => (error as { code: string }).code
+
+describe('the end of a client', () => {
+  it('does not wait for a token that never comes, and leaves no timer behind', async () => {
+    const platform = new SimPlatform()
+    const client = clientOn(platform, { token: () => new Promise<string>(() => undefined) })
+    const publish = client.topic('t').publish(1, { timeoutMs: 60_000 }).catch(codeOf)
+    const closing = client.close({ timeoutMs: 100 })
+    await settle()
+    platform.clock.advance(100)
+    await settle()
+    platform.clock.advance(100)
+    await closing
+    expect([await publish, platform.clock.pending]).toEqual(['aborted', 0])
+  })
+
+  it('does not wait for an inbox that no broker makes', async () => {
+    const platform = new SimPlatform()
+    const client = clientOn(platform)
+    const request = client.topic('t').request(1).catch(codeOf)
+    await settle()
+    expect(platform.request().path).toMatch(/^\/v1\/topics\/tidings\.replies\./)
+    let isClosed = false
+    const closing = client.close({ timeoutMs: 1000 }).then(() => {
+      isClosed = true
+    })
+    for (let i = 0; i < 30 && !isClosed; i++) {
+      platform.clock.advance(100)
+      await settle()
+    }
+    await closing
+    expect(platform.clock.monotonic()).toBeLessThan(2500)
+    expect([await request, platform.isHttpClosed, platform.clock.pending]).toEqual(['aborted', true, 0])
+  })
+})
+
+describe('a signal that many publishes share', () => {
+  it('has one listener of the client’s, takes all back, and has none afterwards', async () => {
+    const platform = new SimPlatform()
+    const client = clientOn(platform, { bufferBytes: 300 })
+    const controller = new AbortController()
+    const { signal } = controller
+    const topic = client.topic('t')
+    const outcomes: Promise<unknown>[] = Array.from({ length: 50 }, (_, i) =>
+      topic.publish(i, { signal }).catch(codeOf),
+    )
+    outcomes.push(topic.request('?', { signal }).catch(codeOf))
+    await settle()
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1)
+    controller.abort()
+    expect(new Set(await Promise.all(outcomes))).toEqual(new Set(['aborted']))
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0)
+  })
+})
+
+describe('what a client cannot use', () => {
+  it.each<[string, Record<string, unknown>]>([
+    ['a timeout that is no number', { timeoutMs: '5' }],
+    ['a timeout that is NaN', { timeoutMs: Number.NaN }],
+    ['a timeout of nothing', { timeoutMs: 0 }],
+    ['a signal that is none', { signal: {} }],
+    ['headers in a Map', { headers: new Map([['a', 'b']]) }],
+    ['headers of fetch', { headers: new Headers({ a: 'b' }) }],
+  ])('refuses %s, and publishes nothing', async (_, options) => {
+    const platform = new SimPlatform()
+    const topic = clientOn(platform).topic('t')
+    for (const publish of [topic.publish(1, options), topic.tryPublish(1, options)]) {
+      await expect(publish).rejects.toMatchObject({ name: 'TidingsError', code: 'invalid_argument' })
+    }
+    await settle()
+    expect(platform.sockets).toEqual([])
+  })
+
+  it.each([new ArrayBuffer(2), new DataView(new ArrayBuffer(2)), new Uint16Array(2)])(
+    'refuses bytes whose JSON would be something else: %s',
+    async (value) => {
+      const topic = clientOn(new SimPlatform()).topic('t')
+      await expect(topic.publish(value)).rejects.toMatchObject({ code: 'invalid_argument' })
+    },
+  )
+
+  it('refuses names, URLs and handlers of another kind, and says so', () => {
+    const client = clientOn(new SimPlatform())
+    const refused = expect.objectContaining({ name: 'TidingsError', code: 'invalid_argument' })
+    for (const name of [5, null, undefined, {}]) expect(() => client.topic(name as never)).toThrow(refused)
+    for (const url of [5, null, undefined, [5], []]) {
+      expect(() => clientOn(new SimPlatform(), { url: url as never })).toThrow(refused)
+    }
+    expect(() => client.topic('t').subscribe('s', {}, 'handler' as never)).toThrow(refused)
+  })
+})
