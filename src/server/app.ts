@@ -125,11 +125,11 @@ export class Server {
 
   /** Opens the port. A port in use rejects with the system's error (EADDRINUSE). */
   async listen(): Promise<{ host: string; port: number; url: string }> {
-    const { logger, options } = this.#parts
+    const { options } = this.#parts
     const { host, port } = options
     // A broker inside a program has no port, and no use for the library.
     const { WebSocketEdge } = await import('./websocket.ts')
-    const webSockets = new WebSocketEdge(this.#admission, logger, options)
+    const webSockets = new WebSocketEdge(this.#admission, this.#parts, options)
     this.#app.server.on('upgrade', (request, socket: Duplex, head) => webSockets.upgrade(request, socket, head))
     await this.#app.listen({ host, port })
     const address = this.#app.addresses().find((one) => typeof one === 'object')

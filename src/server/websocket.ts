@@ -7,10 +7,12 @@ import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { BINARY_SUBPROTOCOL, CLOSE, ERRORS, LIMITS, TidingsError } from '@tidings/sdk/protocol'
 import { type RawData, type ServerOptions, WebSocket, WebSocketServer } from 'ws'
+import type { Clock } from '../base/clock.ts'
 import type { Logger } from '../base/telemetry.ts'
 import { type Admission, type Admitted, chosenSubprotocol } from './admission.ts'
 import { answerOf, errorOf, logInternal, rawAnswer } from './problem.ts'
 import type { Socket } from './session.ts'
+import { Turns } from './turns.ts'
 
 /** A peer that does not answer our close frame is cut off after this. */
 const CLOSE_TIMEOUT_MS = 3000
@@ -33,13 +35,18 @@ class ConsumerSocket extends WebSocket {
 
 export class WebSocketEdge {
   readonly #admission: Admission
+  readonly #clock: Clock
   readonly #logger: Logger
   readonly #servers: Readonly<Record<Admitted['kind'], WebSocketServer>>
   readonly #incoming: Incoming
 
-  constructor(admission: Admission, logger: Logger, limits: { maxMessageBytes: number; maxReceivingBytes: number }) {
-    const { maxMessageBytes, maxReceivingBytes } = limits
+  constructor(
+    admission: Admission,
+    { clock, logger }: { clock: Clock; logger: Logger },
+    { maxMessageBytes, maxReceivingBytes }: { maxMessageBytes: number; maxReceivingBytes: number },
+  ) {
     this.#admission = admission
+    this.#clock = clock
     this.#logger = logger
     this.#incoming = new Incoming(maxReceivingBytes)
     this.#servers = {
@@ -63,7 +70,7 @@ export class WebSocketEdge {
         this.#servers[admitted.kind].handleUpgrade(request, socket, head, (webSocket) => {
           // A consumer's frames are small.
           if (admitted.kind === 'publisher') this.#incoming.watch(webSocket, socket)
-          open(webSocket, socket, admitted)
+          open(webSocket, socket, admitted, this.#clock)
         })
       },
       (thrown: unknown) => {
@@ -134,17 +141,20 @@ class Incoming {
   }
 }
 
-function open(webSocket: WebSocket, raw: Duplex, admitted: Admitted): void {
+function open(webSocket: WebSocket, raw: Duplex, admitted: Admitted, clock: Clock): void {
   const session = admitted.open(socketOf(webSocket, raw))
+  const turns = new Turns({ clock, pause: () => webSocket.pause(), resume: () => webSocket.resume() })
   webSocket.on('message', (data: RawData, isBinary) => {
-    if (isBinary) session.receivedBinary(data as Buffer)
-    else session.received((data as Buffer).toString('utf8'))
+    turns.take(() => {
+      if (isBinary) session.receivedBinary(data as Buffer)
+      else session.received((data as Buffer).toString('utf8'))
+    })
   })
   webSocket.on('pong', () => session.heard())
   webSocket.on('ping', () => session.heard())
   // ws has begun to close by then; without a listener the error would be uncaught.
-  webSocket.on('error', () => session.failed())
-  webSocket.on('close', () => session.closed())
+  webSocket.on('error', () => turns.take(() => session.failed()))
+  webSocket.on('close', () => turns.take(() => session.closed()))
   raw.on('drain', () => session.drained())
 }
 
