@@ -135,7 +135,8 @@ export const DECISION_BUGS: Record<string, DecisionBug> = {
     breaks: () => [
       sabotage(HostedTopic.prototype, 'publishAll', (real, [inputs, done]) => {
         if (!inputs.some(({ headers }) => isLetter(headers))) return real(inputs, done)
-        const outcome: PublishOutcome = { partition: 0, offset: 0, id: '0:0', timestamp: 0 }
+        // A place that nothing was moved back from: else the letter would be written again without an end.
+        const outcome: PublishOutcome = { partition: 0, offset: 1e9, id: '0:1000000000', timestamp: 0 }
         real(inputs, () => undefined)
         done(
           null,
