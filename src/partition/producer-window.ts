@@ -5,7 +5,7 @@
  *
  * Must stay true (D-IDEMP): the frames of a producer enter a partition in the order of their numbers. So one that is
  * behind the last there, and not among those remembered, is never stored: it would be out of order, or twice.
- * Numbers are compared as the low 32 bits of them, which is what a batch header holds (RFC 1982).
+ * Times to remember are monotonic. Numbers are compared as the low 32 bits of them, which is what a batch header holds (RFC 1982).
  */
 
 /** Frames of a producer that each partition remembers; as many may be under way at once. */
@@ -45,7 +45,7 @@ class Producer {
   readonly failed: number[] = []
   /** Nothing came in this life of the broker: what was answered before may have been lost with a power cut. */
   isRecovered: boolean
-  /** Milliseconds since the epoch. */
+  /** Monotonic milliseconds: a clock that is set anew must not make anybody forget. */
   usedAt: number
   /** For each partition its last frames, oldest first. */
   readonly frames: Map<number, number[]> = new Map()
@@ -143,37 +143,20 @@ export class ProducerWindow {
   }
 
   /** A partition has the frame, or its part of it. */
-  stored(producerId: number, partition: number, sequence: number, frame: StoredFrame): void {
+  stored(producerId: number, partition: number, sequence: number, frame: StoredFrame, now: number): void {
     const low = sequence >>> 0
-    const { timestamp } = frame
-    const producer = this.#use(producerId, timestamp) ?? this.#add(producerId, new Producer(low, false, timestamp))
+    const producer = this.#use(producerId, now) ?? this.#add(producerId, new Producer(low, false, now))
     this.#remember(producer, partition, low, frame)
   }
 
   /** The same as found in a log at start: in the order of the log for each partition, perhaps twice. */
-  recover(producerId: number, partition: number, sequence: number, frame: StoredFrame): void {
+  recover(producerId: number, partition: number, sequence: number, frame: StoredFrame, usedAt: number): void {
     const low = sequence >>> 0
     const known = this.#producers.get(producerId)
-    const producer = known ?? this.#add(producerId, new Producer(low, true, frame.timestamp))
+    const producer = known ?? this.#add(producerId, new Producer(low, true, usedAt))
     if (isAfter(low, producer.last)) producer.last = low
-    producer.usedAt = Math.max(producer.usedAt, frame.timestamp)
+    producer.usedAt = Math.max(producer.usedAt, usedAt)
     this.#remember(producer, partition, low, frame)
-  }
-
-  /** The frames of a partition with base offsets in [from, to), for whoever must keep them elsewhere. */
-  *storedIn(
-    partition: number,
-    from: number,
-    to: number,
-  ): Generator<StoredFrame & { producerId: number; sequence: number }> {
-    for (const [producerId, { frames }] of this.#producers) {
-      const theirs = frames.get(partition)
-      for (let at = 0; theirs && at < theirs.length; at += WIDTH) {
-        const baseOffset = theirs[at + 1]!
-        if (baseOffset < from || baseOffset >= to) continue
-        yield { producerId, sequence: theirs[at]!, baseOffset, count: theirs[at + 2]!, timestamp: theirs[at + 3]! }
-      }
-    }
   }
 
   #remember(producer: Producer, partition: number, low: number, frame: StoredFrame): void {

@@ -72,7 +72,7 @@ export class Producers {
     if (!isName(frame)) return false
     const { producerId, sequence } = frame
     const traces = this.#traces(frame)
-    const now = this.#clock.now()
+    const now = this.#clock.monotonic()
     if (!traces && this.#window.order(producerId, sequence, now).kind === 'next') {
       this.#window.refused(producerId, sequence, now)
     }
@@ -93,7 +93,7 @@ export class Producers {
     const { producerId, sequence } = frame
     const first = this.#underWayAs(producerId, sequence)
     if (first) return first.wait(done)
-    const now = this.#clock.now()
+    const now = this.#clock.monotonic()
     const order = this.#window.order(producerId, sequence, now)
     if (order.kind === 'full') throw tooManyProducers()
     if (order.kind === 'early') throw comesFirst(sequence, order.awaits)
@@ -141,13 +141,13 @@ export class Producers {
   }
 
   stored({ producerId, sequence }: FrameUnderWay, partition: number, stored: StoredFrame): void {
-    this.#window.stored(producerId, partition, sequence, stored)
+    this.#window.stored(producerId, partition, sequence, stored, this.#clock.monotonic())
   }
 
   /** A part has failed: what comes after the frame must not be stored before it. */
   failed(frame: FrameUnderWay, error: TidingsError): void {
     const { producerId, sequence } = frame
-    this.#window.failed(producerId, sequence, this.#clock.now())
+    this.#window.failed(producerId, sequence, this.#clock.monotonic())
     const detail = `frame ${sequence} of the producer, which comes first, has failed: ${error.message}`
     const later = this.#underWay.get(producerId)?.filter((one) => one.sequence > sequence) ?? []
     for (const one of later) one.giveUp(new TidingsError(error.code, detail, { cause: error }))

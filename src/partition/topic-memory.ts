@@ -32,14 +32,19 @@ export class TopicMemory {
 
   /** What was stored, answered or not, must not be stored again. */
   async recover(partitions: readonly LogPartition[]): Promise<void> {
-    const since = this.#clock.now() - this.producers.windowMs
+    const now = this.#clock.now()
+    const monotonic = this.#clock.monotonic()
+    const since = now - this.producers.windowMs
     for (const partition of partitions) {
       const { number } = partition
       await partition.recall(since, {
         key: (key, offset, timestamp) => {
           if (!isBrokerKey(key)) this.keys.remember(key, { partition: number, offset, timestamp })
         },
-        frame: ({ id, sequence }, frame) => this.producers.recover(id, number, sequence, frame),
+        frame: ({ id, sequence }, frame) => {
+          const ageMs = Math.max(0, now - frame.timestamp)
+          this.producers.recover(id, number, sequence, frame, monotonic - ageMs)
+        },
       })
     }
   }

@@ -120,6 +120,19 @@ describe('a producer', () => {
     rig.clock.advance(1)
     expect(await produce(rig.topic, frame(0, texts('a')))).toMatchObject({ duplicate: false })
   })
+
+  it('is not forgotten for a clock that is set forward or back', async () => {
+    const rig = await producerRig()
+    for (const [sequence, ms] of [3_600_000, -7_200_000, 86_400_000].entries()) {
+      await produce(rig.topic, frame(sequence, texts('a')))
+      rig.clock.jumpWall(ms)
+      expect(await produce(rig.topic, frame(sequence, texts('a')))).toMatchObject({ duplicate: true })
+    }
+    rig.clock.jumpWall(-86_400_000)
+    await rig.crash()
+    expect(await produce(rig.topic, frame(2, texts('a')))).toMatchObject({ duplicate: true })
+    expect(await stored(rig)).toEqual(['a', 'a', 'a'])
+  })
 })
 
 describe('a full disk', () => {
