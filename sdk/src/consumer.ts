@@ -8,10 +8,11 @@ import { Connection, type ConnectionUser } from './connection.ts'
 import type { ConnectionState } from './connection-state.ts'
 import type { Connector } from './connector.ts'
 import { consumeDialect } from './consume-dialect.ts'
+import { Fences } from './fences.ts'
 import type { Held, HeldOwner } from './held.ts'
 import { Holding } from './holding.ts'
 import type { Decision } from './message.ts'
-import { Parcel } from './parcel.ts'
+import { Parcel, type Span } from './parcel.ts'
 import type { Timer } from './platform.ts'
 import { isErrorCode } from './problem.ts'
 import {
@@ -46,6 +47,7 @@ export class Consumer<T> implements ConnectionUser, HeldOwner {
   readonly #connection: Connection
   readonly #holding: Holding<T>
   readonly #settlements = new Settlements()
+  readonly #fences = new Fences()
   /** Of the present connection. */
   #told = new ToldTopics()
   #mode: 'running' | 'draining' | 'finished' = 'running'
@@ -154,9 +156,17 @@ export class Consumer<T> implements ConnectionUser, HeldOwner {
       if (decision.verb === 'release') this.#settlements.release(at)
       else this.#settlements.nack(at, decision.delayMs, decision.reason?.slice(0, LIMITS.reasonBytes))
       this.#release(this.#holding.behind(held))
+      this.#raiseFence(held)
     }
     this.#flushSoon()
     this.#owner.progress()
+  }
+
+  #raiseFence({ topic, partition, offset, message }: Held<unknown>): void {
+    const { type } = this.#holding.settings
+    const key = type === 'key_shared' ? message.key : null
+    if (type === 'shared' || (type === 'key_shared' && key === null)) return
+    this.#fences.raise(topic, partition, key, offset)
   }
 
   #release(stretches: readonly Stretch[]): void {
@@ -190,6 +200,7 @@ export class Consumer<T> implements ConnectionUser, HeldOwner {
         if (!this.#settlements.isClear) this.#flushSoon()
         return
       case 'acked':
+        this.#fences.answered(event.request)
         this.#settlements.acked(
           event.request,
           event.ranges.map((range) => this.#told.stretchOf(range)),
@@ -211,6 +222,7 @@ export class Consumer<T> implements ConnectionUser, HeldOwner {
     this.#extendTimer?.cancel()
     this.#welcomeTimer?.cancel()
     this.#settlements.left(this.#connector.clock.monotonic())
+    this.#fences.left()
     this.#holding.left()
     this.#owner.progress()
   }
@@ -250,9 +262,22 @@ export class Consumer<T> implements ConnectionUser, HeldOwner {
       throw new TidingsError('invalid_argument', 'the broker sends far more messages than it was asked for')
     }
     let isMore = false
-    for (const span of this.#settlements.fresh(parcel, now)) isMore = this.#holding.arrive(span, now) || isMore
+    for (const span of this.#settlements.fresh(parcel, now)) isMore = this.#arrive(span, now) || isMore
     if (!this.#settlements.isClear) this.#flushSoon()
     if (isMore) this.#owner.progress()
+  }
+
+  /** Answers whether there is more to be handled. */
+  #arrive(span: Span, now: number): boolean {
+    if (this.#fences.isEmpty) return this.#holding.arrive(span, now)
+    const { free, back } = this.#fences.part(span, this.#holding.settings.type === 'key_shared')
+    for (const { parcel, from, to } of back) {
+      const { topic, partition, baseOffset } = parcel
+      this.#release([{ topic, partition, from: baseOffset + from, to: baseOffset + to }])
+    }
+    let isMore = false
+    for (const part of free) isMore = this.#holding.arrive(part, now) || isMore
+    return isMore
   }
 
   #extendLater(): void {
@@ -280,6 +305,9 @@ export class Consumer<T> implements ConnectionUser, HeldOwner {
     const requests = this.#settlements.take(this.#told.numberOf)
     for (const name of this.#told.unasked(this.#settlements.topics)) requests.push({ type: 'name', request: 0, name })
     for (const request of requests) this.#connection.send(encodeConsumeRequest(request))
+    // An acknowledgement of nothing is answered at once, behind all that was sent before the broker knew.
+    const question = this.#fences.isEmpty ? null : this.#fences.ask()
+    if (question !== null) this.#connection.send(encodeConsumeRequest({ type: 'ack', request: question, ranges: [] }))
   }
 
   /** A callback of the user's must not break what called it. */

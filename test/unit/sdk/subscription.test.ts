@@ -112,6 +112,7 @@ describe('a subscription with a handler', () => {
     expect(await rig.sent()).toEqual([
       { type: 'nack', ids: ['0:0'], reason: 'Error: x' },
       { type: 'release', ids: ['0:1'] },
+      { type: 'ack', request: 0x80000000, ids: [] },
     ])
     rig.deliver('0:0', 'a', 2)
     rig.deliver('0:1', 'a')
