@@ -132,8 +132,10 @@ export class Producers {
   /** Where the partition has this part of the frame; null: nowhere yet. Throws `conflict` where it must not be stored. */
   #place({ producerId, sequence }: ProducedFrame, { partition, count }: FramePart): StoredFrame | null {
     const place: FramePlace = this.#window.place(producerId, partition, sequence)
-    if (place === 'new') return null
-    if (place === 'passed')
+    const isPassed = (): boolean =>
+      this.#underWay.get(producerId)?.some((one) => one.sequence > sequence && one.isBoundFor(partition)) ?? false
+    if (place === 'new' && !isPassed()) return null
+    if (place === 'new' || place === 'passed')
       throw conflict(sequence, 'later frames of its producer are stored: it would be out of order')
     if (place === 'forgotten') throw conflict(sequence, 'it is too far behind to tell whether it was stored')
     if (place.count === count) return place
@@ -195,6 +197,11 @@ class FrameUnderWay {
       throw new TidingsError('overloaded', `frame ${this.sequence} is under way: wait for its answer`)
     }
     this.#waiting.push(done)
+  }
+
+  /** Whether a part of it may yet be stored there. */
+  isBoundFor(partition: number): boolean {
+    return this.#open.some(({ index, isGivenUp }) => !isGivenUp && this.#routed.parts[index]!.partition === partition)
   }
 
   submit(partitions: readonly LogPartition[], { producerId, sequence }: ProducedFrame): void {
@@ -264,6 +271,10 @@ class PartUnderWay implements AppendListener {
   constructor(frame: FrameUnderWay, index: number) {
     this.#frame = frame
     this.index = index
+  }
+
+  get isGivenUp(): boolean {
+    return this.#state === 'given up'
   }
 
   isWanted(): boolean {

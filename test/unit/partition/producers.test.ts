@@ -121,6 +121,16 @@ describe('a producer', () => {
     expect(await produce(rig.topic, frame(0, texts('a')))).toMatchObject({ duplicate: false })
   })
 
+  it('cannot have a frame stored behind a later one that is under way, after a crash that let that one in', async () => {
+    const rig = await producerRig()
+    await produce(rig.topic, frame(0, texts('a')))
+    await rig.crash()
+    const later = produce(rig.topic, frame(2, texts('c')))
+    expect(await refusal(rig.topic, frame(1, texts('b')))).toMatchObject({ code: 'conflict' })
+    await later
+    expect(await stored(rig)).toEqual(['a', 'c'])
+  })
+
   it('is not forgotten for a clock that is set forward or back', async () => {
     const rig = await producerRig()
     for (const [sequence, ms] of [3_600_000, -7_200_000, 86_400_000].entries()) {

@@ -80,6 +80,7 @@ beforeEach(() => {
     partitions: [null],
     settings: { maxMessageBytes: 1000 },
     produce: (_frame: unknown, done: ProduceDone) => void underWay.push(done),
+    turnAway: () => false,
   } as unknown as Topic
   const host = { topic: () => topic } as unknown as Host
   session = new PublishSession(socket, {
