@@ -39,7 +39,9 @@ export function verdictOfEnd(end: SocketEnd, now: number): EndVerdict {
       return { event: 'lost', error, afterMs: 0 }
     }
     case 'refused': {
-      const error = refusalOf(end.status, end.body)
+      const told = refusalOf(end.status, end.body)
+      // Nothing was sent over what did not open: there is no outcome to be in doubt about.
+      const error = told.code === 'outcome_unknown' ? new TidingsError('unavailable', told.message) : told
       const event = error.retryable || end.status >= 500 ? 'lost' : 'refused'
       return { event, error, afterMs: retryAfterMs(end.retryAfter, now) }
     }

@@ -57,6 +57,8 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
   #isHandling = false
   #close!: (error: TidingsError | null) => void
   #drained: Promise<void> | undefined
+  /** Ends the wait of a drain for handlers, while there is one. */
+  #waitsForHandlers: (() => void) | null = null
   /** Iterators that wait for the next message. */
   #takers: { resolve: (result: IteratorResult<Message<T>>) => void; reject: (error: TidingsError) => void }[] = []
   #watchers: Watcher[] = []
@@ -98,11 +100,19 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
 
   /**
    * Takes no more messages, lets handlers finish, tells the broker what they decided and hears that it is durable,
-   * hands the rest back uncounted, and closes. Never rejects; called again it gives the same promise.
+   * hands the rest back uncounted, and closes. Never rejects; called again it gives the same promise, and may shorten
+   * the wait for handlers.
    */
   drain(options: DrainOptions = {}): Promise<void> {
-    this.#drained ??= this.#drain(options.timeoutMs ?? DRAIN_MS)
+    const { timeoutMs = DRAIN_MS } = options
+    if (this.#drained) this.#hurry(timeoutMs)
+    else this.#drained = this.#drain(timeoutMs)
     return this.#drained
+  }
+
+  #hurry(timeoutMs: number): void {
+    const isPast = (): boolean => this.#waitsForHandlers === null
+    void this.#until(isPast, timeoutMs).then(() => this.#waitsForHandlers?.())
   }
 
   /** How far the broker has everything acknowledged, by topic and partition. Rejects with a TidingsError. */
@@ -144,6 +154,10 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
       if (!held) break
       this.#takers.shift()!.resolve({ done: false, value: held.message })
     }
+    this.#look()
+  }
+
+  #look(): void {
     for (const watcher of this.#watchers) if (watcher.isDone()) watcher.end()
   }
 
@@ -215,7 +229,16 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
     this.#isDraining = true
     for (const { resolve } of this.#takers.splice(0)) resolve({ done: true, value: undefined })
     this.#consumer.drain()
-    if (timeoutMs > 0) await this.#until(() => this.#consumer.runningCount === 0, timeoutMs)
+    if (timeoutMs > 0) {
+      let isHurried = false
+      this.#waitsForHandlers = () => {
+        isHurried = true
+        this.#look()
+      }
+      await this.#until(() => isHurried || this.#consumer.runningCount === 0, timeoutMs)
+    }
+    this.#waitsForHandlers = null
+    this.#look()
     this.#consumer.giveUp()
     await this.#until(() => this.#consumer.isClear, FLUSH_MS)
     this.#consumer.stop()

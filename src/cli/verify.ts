@@ -1,5 +1,5 @@
 /** Checks a stopped broker's data, byte for byte, and says what it found. Changes nothing. */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { systemClock, systemRandom } from '../base/clock.ts'
 import { Latch } from '../base/latch.ts'
 import { nodeDisk } from '../base/node-disk.ts'
@@ -38,7 +38,8 @@ export async function verify(context: Context): Promise<number> {
 
 async function checked(dataDir: string): Promise<{ logs: VerifiedLog[]; strangers: string[] }> {
   const disk = nodeDisk(dataDir)
-  if (!(await disk.list('')).includes(STORE_FILE)) throw new Error(`${dataDir} holds no data of tidings`)
+  const names = existsSync(dataDir) ? await disk.list('') : []
+  if (!names.includes(STORE_FILE)) throw new Error(`${dataDir} holds no data of tidings`)
   // Nothing is written here, so nothing of it can fail to be.
   const latch = new Latch(() => undefined)
   // The store is the lock of the directory: a running broker's files would be judged in the middle of a write.

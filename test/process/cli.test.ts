@@ -129,6 +129,8 @@ describe('the files of a broker', () => {
     expect(await tidings('segment', 'dump', file)).toMatchObject({ code: 1 })
     expect(await tidings('verify', '--data-dir', other.dataDir)).toMatchObject({ code: 1 })
     expect(await tidings('verify', '--port', '5')).toMatchObject({ code: 2 })
+    const nowhere = await tidings('verify', '--data-dir', `${other.dataDir}-nowhere`)
+    expect([nowhere.code, nowhere.stderr]).toEqual([1, expect.stringContaining('holds no data of tidings')])
     expect(await tidings('segment', 'dump', '/no/such/file')).toMatchObject({ code: 1 })
   })
 })

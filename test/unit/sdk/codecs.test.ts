@@ -183,6 +183,11 @@ describe('the end of a socket', () => {
     expect([502, 503, 504, 429, 500].map((status) => refused(status).event)).toEqual(Array(5).fill('lost'))
     expect([400, 401, 403, 404].map((status) => refused(status).event)).toEqual(Array(4).fill('refused'))
   })
+
+  it('before it opened leaves no outcome in doubt', () => {
+    const refused = (status: number) => verdictOfEnd({ kind: 'refused', status, retryAfter: null, body: '<html>' }, 0)
+    expect([200, 302, 500, 502].map((status) => refused(status).error.code)).toEqual(Array(4).fill('unavailable'))
+  })
 })
 
 describe('the options of a subscription', () => {

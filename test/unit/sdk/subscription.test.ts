@@ -216,6 +216,23 @@ describe('a subscription with a handler', () => {
 })
 
 describe('a drain', () => {
+  it('is hurried by one that has less time', async () => {
+    const hands = new Hands()
+    const rig = await opened({}, hands.handler)
+    rig.deliver('0:0')
+    await settle()
+    void rig.subscription.drain()
+    expect(await rig.sent()).toEqual([{ type: 'pause' }])
+    void rig.subscription.drain({ timeoutMs: 1000 })
+    rig.platform.clock.advance(999)
+    expect((await rig.sent()).filter(({ type }) => type === 'release')).toEqual([])
+    rig.platform.clock.advance(1)
+    expect((await rig.sent()).at(-1)).toEqual({ type: 'release', ids: ['0:0'] })
+    rig.socket.end(1000)
+    await rig.subscription.closed
+    expect(rig.platform.clock.pending).toBe(0)
+  })
+
   it('finishes what runs, hands the rest back, hears that all is durable, and closes', async () => {
     const hands = new Hands()
     const rig = await opened({ concurrency: 1 }, hands.handler)
