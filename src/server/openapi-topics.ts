@@ -98,6 +98,15 @@ export const TOPIC_OPERATIONS: Operations = {
     answers: { 204: null },
     errors: ['invalid_argument', 'topic_not_found', 'not_found', 'overloaded', 'storage_full'],
   },
+  'GET /v1/publish': {
+    summary: 'Publish over a WebSocket',
+    tag: 'publish',
+    description:
+      'An upgrade to a WebSocket with the subprotocol `tidings.binary.v1`, which carries what a client publishes to all its topics: numbered frames of records that are stored once, however often they are sent. Described in PROTOCOL.md; the SDK publishes over it.',
+    parameters: [query('access_token', 'Ignored while access control is off')],
+    answers: { 101: { description: 'Switching protocols' } },
+    errors: ['invalid_argument', 'permission_denied', 'overloaded'],
+  },
   'GET /v1/topics': {
     summary: 'List topics',
     tag: 'topics',
