@@ -11,8 +11,11 @@ import { ProducerWindow, rememberedMs } from './producer-window.ts'
 
 /** Most Idempotency-Keys that one topic remembers: 64 bytes of memory each at worst. */
 const IDEMPOTENCY_KEYS_LIMIT = 4_000_000
-/** Pairs of a producer and a partition that new producers may fill: half a kilobyte of memory each at worst. */
-const PRODUCERS_LIMIT = 65_536
+/**
+ * Pairs of a producer and a partition that new producers may fill: half a kilobyte of memory each at worst. Enough for
+ * a thousand clients that publish to all of 256 partitions within the time to remember them.
+ */
+const PRODUCERS_LIMIT = 262_144
 
 export class TopicMemory {
   readonly keys: IdempotencyWindow
