@@ -8,6 +8,7 @@
 import type { StandardJSONSchemaV1, StandardSchemaV1 } from '@standard-schema/spec'
 import { weakened } from './derived-schema.ts'
 import type { Message } from './message.ts'
+import { TidingsError } from './protocol/errors.ts'
 import { valueKind } from './protocol/message.ts'
 import type { JsonSchema, SchemaCompatibility } from './protocol/subscription.ts'
 import type { PublishOptions } from './publish-entry.ts'
@@ -124,18 +125,33 @@ function jsonSchemaOf<S extends StandardSchemaV1>({
 /** What will be read back: a Date is a text, what is undefined is not there. So it is checked as its readers will see it. */
 function wireValue(value: unknown, { contentType }: PublishOptions): unknown {
   if (value instanceof Uint8Array || (contentType !== undefined && valueKind(contentType) !== 'json')) return value
-  const text = JSON.stringify(value) as string | undefined
+  let text: string | undefined
+  try {
+    text = JSON.stringify(value)
+  } catch (cause) {
+    throw new TidingsError('invalid_argument', 'the value cannot be written as JSON', { cause })
+  }
   return text === undefined ? value : JSON.parse(text)
 }
 
 /** The value itself, or a promise of it where the validator is asynchronous. Throws, or rejects with, a SchemaViolation. */
 function admitted(schema: StandardSchemaV1, value: unknown): unknown {
-  const result = schema['~standard'].validate(value)
   const judge = ({ issues }: StandardSchemaV1.Result<unknown>): unknown => {
     if (issues) throw violationOf(issues)
     return value
   }
-  return isPromise(result) ? result.then(judge) : judge(result)
+  try {
+    const result = schema['~standard'].validate(value)
+    return isPromise(result) ? result.then(judge).then(undefined, failed) : judge(result)
+  } catch (error) {
+    return failed(error)
+  }
+}
+
+/** A validator of the user's may throw anything; who publishes gets errors of one kind. */
+function failed(cause: unknown): never {
+  if (TidingsError.is(cause)) throw cause
+  throw new TidingsError('invalid_argument', 'the validator of the topic failed: nothing was sent', { cause })
 }
 
 async function output(schema: StandardSchemaV1, value: unknown): Promise<unknown> {

@@ -1,6 +1,7 @@
 import { getEventListeners } from 'node:events'
 import { type ClientOptions, createClientOn } from '@tidings/sdk/platform'
 import { describe, expect, it } from 'vitest'
+import { defineTopic } from '../../../sdk/src/define-topic.ts'
 import { settle } from '../../support/settle.ts'
 import { SimPlatform } from '../../support/sim-platform.ts'
 
@@ -87,6 +88,29 @@ describe('what a client cannot use', () => {
       await expect(topic.publish(value)).rejects.toMatchObject({ code: 'invalid_argument' })
     },
   )
+
+  it.each<[string, () => never, unknown]>([
+    [
+      'throws',
+      () => {
+        throw new RangeError('no')
+      },
+      1,
+    ],
+    ['rejects', () => Promise.reject(new RangeError('no')) as never, 1],
+    ['gives nothing', () => undefined as never, 1],
+    [
+      'is not asked, since the value has no JSON',
+      () => {
+        throw new Error('asked')
+      },
+      10n,
+    ],
+  ])('fails with an error of its own where a validator %s', async (_, validate, value) => {
+    const schema = { '~standard': { version: 1, vendor: 'test', validate } } as const
+    const topic = clientOn(new SimPlatform()).topic(defineTopic({ name: 't', schema, register: false }))
+    await expect(topic.publish(value)).rejects.toMatchObject({ name: 'TidingsError', code: 'invalid_argument' })
+  })
 
   it('refuses names, URLs and handlers of another kind, and says so', () => {
     const client = clientOn(new SimPlatform())
