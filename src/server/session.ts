@@ -47,6 +47,8 @@ export interface SessionOptions {
 
 /** Above it no frame is added to the socket's queue: most that one connection holds, and one frame. */
 export const SOCKET_BYTES_MAX = 262_144
+/** Confirmations that wait for the socket; a client that asks for so many and reads nothing is too slow. */
+const BEHIND_MAX = 10_000
 const PING_INTERVAL_MS = 15_000
 const SILENCE_MAX_MS = 30_000
 
@@ -67,6 +69,8 @@ export class Session implements ConsumerPort, Outlet {
   /** Handed over and not yet sent, first in first out; `#next` is the offset to send of the first. */
   #waiting: Delivery[] = []
   #next = 0
+  /** Confirmations that came while something waited: they must not pass what was handed over before them. */
+  #behind: (() => void)[] = []
   #isCorked = false
   /** The acknowledgements whose answer is still due. */
   #unconfirmed = 0
@@ -190,6 +194,7 @@ export class Session implements ConsumerPort, Outlet {
     if (this.#state !== 'open') return
     this.#state = 'draining'
     this.#releaseUnsent()
+    this.#answerBehind()
     this.#closeWhenDrained()
   }
 
@@ -245,7 +250,7 @@ export class Session implements ConsumerPort, Outlet {
       acknowledge((error, acked) => {
         if (!settle() || this.#state === 'ended') return
         if (error) this.#sendError(TidingsError.from(error), request)
-        else this.#answer(() => this.#dialect.acked(this, request, acked, upTo))
+        else this.#answerInOrder(() => this.#dialect.acked(this, request, acked, upTo))
         if (this.#state === 'draining') this.#closeWhenDrained()
       })
     } catch (error) {
@@ -268,6 +273,7 @@ export class Session implements ConsumerPort, Outlet {
       this.#waiting.shift()
       this.#next = this.#waiting[0]?.from ?? 0
     }
+    if (this.#waiting.length === 0) this.#answerBehind()
     this.#watchWrites()
   }
 
@@ -297,6 +303,17 @@ export class Session implements ConsumerPort, Outlet {
     }
     say()
     this.#watchWrites()
+  }
+
+  /** A client takes the answer for a mark in the stream: what comes after it was not on its way before it asked. */
+  #answerInOrder(say: () => void): void {
+    if (this.#waiting.length === 0 || this.#state === 'draining') this.#answer(say)
+    else if (this.#behind.length < BEHIND_MAX) this.#behind.push(say)
+    else this.#end(CLOSE.slow, 'the consumer reads too slowly')
+  }
+
+  #answerBehind(): void {
+    for (const say of this.#behind.splice(0)) if (this.#state !== 'ended') this.#answer(say)
   }
 
   #cork(): void {
@@ -341,6 +358,7 @@ export class Session implements ConsumerPort, Outlet {
   #leave(): void {
     if (this.#state === 'ended') return
     this.#state = 'ended'
+    this.#behind = []
     this.#releaseUnsent()
     this.#pingTimer?.cancel()
     this.#writeTimer?.cancel()

@@ -1,4 +1,8 @@
-/** What users of the SDK see: what its reference says of it, and what a browser has to load. */
+/**
+ * What users of the SDK see: what they compile against, what its reference says of it, and what a browser has to load. A
+ * change of the declarations shows in the diff of `sdk.d.ts.snapshot`: run with `-u` when it is meant, and say it in
+ * CHANGELOG.md.
+ */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,11 +10,17 @@ import { gzipSync } from 'node:zlib'
 import { rolldown } from 'rolldown'
 import { describe, expect, it } from 'vitest'
 import { ROOT } from '../support/broker-process.ts'
+import { declarationsOf } from '../support/declarations.ts'
 import { run } from '../support/packed.ts'
 
 const BROWSER_BYTES_MAX = 27 * 1024
 
 describe('the SDK', () => {
+  it('declares what it declared before', async () => {
+    const declared = declarationsOf(join(ROOT, 'sdk/dist/node.d.ts'))
+    await expect(declared).toMatchFileSnapshot('sdk.d.ts.snapshot')
+  })
+
   it('has a reference that leaves nothing out', async () => {
     const out = await mkdtemp(join(tmpdir(), 'tidings-reference-'))
     await run(join(ROOT, 'reference'), 'npx', ['typedoc', '--out', out])

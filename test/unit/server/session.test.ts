@@ -257,6 +257,27 @@ describe('a consumer that reads slowly', () => {
     expect(attachment.names).toEqual(['release', 'detach'])
   })
 
+  it('hears of an acknowledgement after what was handed over before it', () => {
+    for (let offset = 0; offset < 20; offset++) session.deliver(delivery(offset, 50_000))
+    session.received('{"type":"ack","ids":[],"request":1}')
+    attachment.confirm!(null, [])
+    expect(socket.frames.map(({ type }) => type)).not.toContain('acked')
+    for (let round = 0; round < 20; round++) {
+      socket.read()
+      session.drained()
+    }
+    expect(socket.frames.map(({ type }) => type)).toEqual([...Array.from({ length: 20 }, () => 'message'), 'acked'])
+  })
+
+  it('cannot pile up answers that wait behind messages either', () => {
+    for (let offset = 0; offset < 20; offset++) session.deliver(delivery(offset, 50_000))
+    for (let i = 0; i < 100_000 && !socket.closed; i++) {
+      session.received(`{"type":"ack","ids":[],"request":${i}}`)
+      attachment.confirm!(null, [])
+    }
+    expect(socket.closed?.[0]).toBe(1013)
+  })
+
   it('cannot pile up answers by asking without reading', () => {
     for (let i = 0; i < 100_000 && !socket.closed; i++) session.received(`{"type":"${'x'.repeat(50)}"}`)
     expect(socket.closed?.[0]).toBe(1013)
