@@ -34,6 +34,8 @@ interface Producer {
   id: number
   generation: number
   life: Life
+  /** The broker has had a frame of it in this life, and so can tell which comes next. */
+  isKnown: boolean
   /** The last ones, oldest first. */
   frames: Frame[]
 }
@@ -66,8 +68,9 @@ export class FrameProducer {
     const stored = producer.frames.filter(({ places }) => places !== null)
     const underWay = producer.frames.filter(({ places }) => places === null).length
     if (open.length > 0) {
-      // Sometimes out of order, as after a connection was lost: the broker must refuse that.
-      const from = random.chance(0.15) ? random.integer(open.length) : 0
+      // Sometimes out of order, as after a connection was lost: the broker must refuse that. Not after a restart: a
+      // broker that may have lost all it knew of a producer takes the number that comes first for the next one.
+      const from = random.chance(0.15) && producer.isKnown ? random.integer(open.length) : 0
       for (const frame of open.slice(from)) this.#send(topic, life, producer, frame)
     } else if (stored.length > 0 && random.chance(0.35)) this.#send(topic, life, producer, random.pick(stored))
     else {
@@ -87,12 +90,13 @@ export class FrameProducer {
     const known = this.#producers.get(topic.name)
     if (known?.generation !== generation) {
       this.#ids += 1
-      const producer = { id: this.#ids, generation, life, frames: [] }
+      const producer = { id: this.#ids, generation, life, isKnown: false, frames: [] }
       this.#producers.set(topic.name, producer)
       return producer
     }
     if (known.life !== life) {
       known.life = life
+      known.isKnown = false
       for (const frame of known.frames) {
         if (frame.sends > 0) frame.isUncertain = true
         frame.sends = 0
@@ -127,6 +131,7 @@ export class FrameProducer {
     const { sequence, partitionCount, records } = frame
     const { generation } = producer
     frame.sends += 1
+    producer.isKnown = true
     if (frame.places === null) for (const one of records) one.outcome = 'pending'
     // The broker may change the bytes it is given.
     const made = { producerId: producer.id, sequence, partitionCount, count: records.length }
