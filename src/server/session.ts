@@ -49,6 +49,8 @@ export interface SessionOptions {
 export const SOCKET_BYTES_MAX = 262_144
 /** Confirmations that wait for the socket; a client that asks for so many and reads nothing is too slow. */
 const BEHIND_MAX = 10_000
+/** Confirmations that wait for the disk: while that stalls, a client that goes on asking would pile them up. */
+const UNCONFIRMED_MAX = 65_536
 const PING_INTERVAL_MS = 15_000
 const SILENCE_MAX_MS = 30_000
 
@@ -238,6 +240,10 @@ export class Session implements ConsumerPort, Outlet {
   /** Acknowledges; where an answer was asked for, it is sent when the acknowledgement is durable. */
   #confirm(request: RequestTag | undefined, upTo: MessageSpan | null, acknowledge: (done?: Confirmed) => void): void {
     if (request === undefined) return acknowledge()
+    if (this.#unconfirmed >= UNCONFIRMED_MAX) {
+      const detail = `${UNCONFIRMED_MAX} requests of this connection are not answered: wait for them, and ask again`
+      throw new TidingsError('overloaded', detail)
+    }
     this.#unconfirmed++
     let isSettled = false
     const settle = (): boolean => {

@@ -269,6 +269,12 @@ describe('a consumer that reads slowly', () => {
     expect(socket.frames.map(({ type }) => type)).toEqual([...Array.from({ length: 20 }, () => 'message'), 'acked'])
   })
 
+  it('cannot pile up requests that wait for the disk', () => {
+    for (let i = 0; i <= 65_536; i++) session.received(`{"type":"ack","ids":["0:1"],"request":${i}}`)
+    expect(attachment.names).toHaveLength(65_536)
+    expect(socket.frames).toEqual([expect.objectContaining({ type: 'error', code: 'overloaded', request: 65_536 })])
+  })
+
   it('cannot pile up answers that wait behind messages either', () => {
     for (let offset = 0; offset < 20; offset++) session.deliver(delivery(offset, 50_000))
     for (let i = 0; i < 100_000 && !socket.closed; i++) {
