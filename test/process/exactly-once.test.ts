@@ -117,6 +117,9 @@ describe('an effect', { timeout: 240_000 }, () => {
   it('is there once in PostgreSQL, whenever its consumer is killed', async () => {
     const postgres = await startPostgres()
     const pool = new pg.Pool({ connectionString: postgres.url })
+    // A pool counts as ended before its connections are, and a connection that the server ends throws at nobody.
+    const ends: Promise<void>[] = []
+    pool.on('connect', (client) => ends.push(new Promise((resolve) => client.once('end', resolve))))
     try {
       const { postgresStore } = await import('@tidings/sdk/exactly-once')
       const store = postgresStore(() => pool.connect())
@@ -131,6 +134,7 @@ describe('an effect', { timeout: 240_000 }, () => {
       expect(new Set(await column('again')).size).toBeGreaterThanOrEqual(kills)
     } finally {
       await pool.end()
+      await Promise.all(ends)
       await postgres.stop()
     }
   })

@@ -5,11 +5,11 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { access, chown, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import pg from 'pg'
 import { freePort } from './broker-process.ts'
 import { ensureProgram, findProgram } from './debian-package.ts'
 
@@ -34,9 +34,10 @@ export async function startPostgres(): Promise<Postgres> {
   const settings = ['listen_addresses=127.0.0.1', 'unix_socket_directories=', 'fsync=off', `port=${port}`]
   const args = ['-D', data, ...settings.flatMap((setting) => ['-c', setting])]
   const server = spawn(join(bin, 'postgres'), args, { ...owner, env, cwd: directory, stdio: 'ignore' })
-  await ready(server, port)
+  const url = `postgres://tidings@127.0.0.1:${port}/postgres`
+  await ready(server, url)
   return {
-    url: `postgres://tidings@127.0.0.1:${port}/postgres`,
+    url,
     async stop() {
       // Its fast shutdown, which does not wait for clients.
       if (server.exitCode === null && server.kill('SIGINT')) await once(server, 'exit')
@@ -76,16 +77,16 @@ async function postgresUser(): Promise<{ uid: number; gid: number }> {
   return { uid: Number(uid), gid: Number(gid) }
 }
 
-async function ready(server: ChildProcess, port: number): Promise<void> {
+/** Until it answers: it takes connections, and refuses them, while it still starts. */
+async function ready(server: ChildProcess, connectionString: string): Promise<void> {
   const deadline = performance.now() + START_MS
   while (performance.now() < deadline && server.exitCode === null) {
-    const socket = connect(port, '127.0.0.1')
-    const isUp = await once(socket, 'connect').then(
+    const client = new pg.Client({ connectionString })
+    const isUp = await client.connect().then(
       () => true,
       () => false,
     )
-    socket.destroy()
-    if (isUp) return
+    if (isUp) return client.end()
     await sleep(50)
   }
   throw new Error('PostgreSQL did not start')
