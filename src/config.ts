@@ -5,6 +5,7 @@
  * over the default. Pure; called by cli/serve-line.ts.
  */
 import { LIMITS } from '@tidings/sdk/protocol'
+import { isLoopback } from './base/loopback.ts'
 
 interface Kind<T> {
   /** What a value looks like, for errors and help. */
@@ -65,6 +66,17 @@ function originList(values: unknown[]): string[] | undefined {
   return values.every((value): value is string => typeof value === 'string' && ORIGIN.test(value)) ? values : undefined
 }
 
+const HOST = /^([a-z0-9]([a-z0-9_-]*[a-z0-9])?)(\.[a-z0-9]([a-z0-9_-]*[a-z0-9])?)*$|^\[[0-9a-f:.]+\]$/i
+const hosts: Kind<string[]> = {
+  shape: 'names such as tidings.example.com, without a port, with commas between them',
+  fromText: (value) => hostList(value === '' ? [] : value.split(',').map((part) => part.trim())),
+  fromJson: (value) => (Array.isArray(value) ? hostList(value) : undefined),
+}
+
+function hostList(values: unknown[]): string[] | undefined {
+  return values.every((value): value is string => typeof value === 'string' && HOST.test(value)) ? values : undefined
+}
+
 function setting<T>(kind: Kind<T>, value: T, help: string): Setting<T> {
   return { kind, default: value, help }
 }
@@ -86,6 +98,11 @@ export const SETTINGS = {
   drainMs: setting(integer(0, MS_MAX), 10_000, 'longest time to finish what is in flight before the exit'),
   insecure: setting(truth, false, 'listen on an address that others reach, without access control'),
   allowedOrigins: setting(origins, [], 'origins of browser pages that may use the broker'),
+  allowedHosts: setting(
+    hosts,
+    [],
+    'names by which a broker that binds loopback may be asked, beside those without a dot',
+  ),
   logLevel: setting(oneOf(LOG_LEVELS), 'info', 'least severity that is logged'),
   nodeId: setting(nodeName, 'node-1', 'name of this node'),
   maxQueuedBytes: setting(integer(MIB, 2 ** 40), 64 * MIB, 'messages waiting for the disk; past it publishers get 503'),
@@ -147,10 +164,6 @@ export function checkExposure(config: Config): void {
   throw new ConfigError(
     `--host ${config.host}: the broker has no authentication or TLS yet and binds loopback only; give --insecure to listen there all the same`,
   )
-}
-
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host)
 }
 
 export function isSetting(name: string): name is SettingName {

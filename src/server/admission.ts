@@ -8,6 +8,7 @@ import type { Clock } from '../base/clock.ts'
 import type { Logger } from '../base/telemetry.ts'
 import type { Host } from '../cluster/host.ts'
 import { BinaryDialect } from './binary-dialect.ts'
+import type { HostNames } from './host-name.ts'
 import { jsonDialect } from './json-dialect.ts'
 import { checkOrigin } from './origin.ts'
 import { PublishSession } from './publish-session.ts'
@@ -20,6 +21,7 @@ export interface StreamParts {
   host: Host
   clock: Clock
   logger: Logger
+  hostNames: HostNames
   /** Origins of browser pages that may connect; clients that send no Origin always may. */
   allowedOrigins: readonly string[]
   consumerWriteTimeoutMs: number
@@ -77,6 +79,7 @@ export class Admission {
     if (one(headers['upgrade'])?.toLowerCase() !== 'websocket' || request.method !== 'GET') {
       throw new TidingsError('invalid_argument', 'the only upgrade here is a GET to "websocket"')
     }
+    this.#parts.hostNames.check(one(headers['host']))
     checkOrigin(one(headers['origin']), this.#parts.allowedOrigins)
     const offered = one(headers['sec-websocket-protocol'])
       ?.split(',')

@@ -12,12 +12,14 @@ import { InvariantError } from '../base/invariant.ts'
 import { type Logger, nullLogger } from '../base/telemetry.ts'
 import type { Host } from '../cluster/host.ts'
 import { Admission, type Admitted, type UpgradeRequest } from './admission.ts'
+import { answerEarly } from './body.ts'
 import { EventStreams } from './event-routes.ts'
+import { HostNames } from './host-name.ts'
 import type { ServerMetrics } from './metrics.ts'
 import { opsRoutes } from './ops-routes.ts'
 import { checkOrigin, preflightHeaders, readingHeaders } from './origin.ts'
 import { parkingRoutes } from './parking-routes.ts'
-import { parserProblem, rawAnswer, sendError } from './problem.ts'
+import { answerOf, errorOf, parserProblem, rawAnswer, sendError } from './problem.ts'
 import { publishRoutes, type ShortCut } from './publish-routes.ts'
 import { pullRoutes } from './pull-routes.ts'
 import { readRoutes } from './read-routes.ts'
@@ -31,6 +33,8 @@ export interface ServerOptions {
   host: string
   port: number
   allowedOrigins: readonly string[]
+  /** Names in requests, beside those of loopback, that are good while `host` is loopback. */
+  allowedHosts: readonly string[]
   maxMessageBytes: number
   maxReceivingBytes: number
   maxConnections: number
@@ -52,7 +56,6 @@ export interface ServerParts {
 
 const KEEP_ALIVE_MS = 72_000
 const HEADER_BYTES_MAX = 16_384
-/** A name has 200 characters at most, each up to three times as long when it is escaped. */
 /** A key, every byte of it percent-encoded. */
 const PATH_PART_CHARS_MAX = 3 * LIMITS.keyBytes
 const JSON_BODY_BYTES_MAX = 1_048_576
@@ -72,11 +75,13 @@ export class Server {
     this.#parts = parts
     const { host, clock, logger, metrics, options } = parts
     const isDraining = (): boolean => this.#isDraining
+    const hostNames = new HostNames(options.host, options.allowedHosts)
     this.#app = createFastify(options)
     this.#admission = new Admission({
       host,
       clock,
       logger,
+      hostNames,
       allowedOrigins: options.allowedOrigins,
       consumerWriteTimeoutMs: options.consumerWriteTimeoutMs,
       maxMessageBytes: options.maxMessageBytes,
@@ -120,7 +125,10 @@ export class Server {
     this.#events.routes(this.#app)
     scheduleRoutes(this.#app, host)
     opsRoutes(this.#app, { host, metrics, version: parts.version, isDraining })
-    takeFirst(this.#app, shortCut)
+    takeFirst(
+      this.#app,
+      (request, response) => refusesHost(hostNames, request, response, clock) || shortCut(request, response),
+    )
   }
 
   /** Opens the port. A port in use rejects with the system's error (EADDRINUSE). */
@@ -263,6 +271,17 @@ function createFastify(options: ServerOptions): FastifyInstance {
     },
     clientErrorHandler: (error, socket) => answerParserError(error, socket),
   })
+}
+
+/** Answers a request that asks under a strange name; says whether it was one. */
+function refusesHost(names: HostNames, request: IncomingMessage, response: ServerResponse, clock: Clock): boolean {
+  try {
+    names.check(request.headers.host)
+    return false
+  } catch (error) {
+    answerEarly(request, response, answerOf(errorOf(error)), clock)
+    return true
+  }
 }
 
 /** Asks the shortcut about every request before the framework sees it. */

@@ -84,6 +84,8 @@ describe('the command line of serve', () => {
     [['--insecure=yes'], {}, '--insecure'],
     [['--log-level', 'loud'], {}, '--log-level'],
     [['--allowed-origins', 'example.com'], {}, '--allowed-origins'],
+    [['--allowed-hosts', 'https://example.com'], {}, '--allowed-hosts'],
+    [['--allowed-hosts', 'example.com:80'], {}, '--allowed-hosts'],
     [['--drain-ms', '-1'], {}, '--drain-ms'],
     [['more'], {}, '"more"'],
     [[], { TIDINGS_PORT: 'tcp://10.0.0.1:7070' }, 'TIDINGS_PORT'],
