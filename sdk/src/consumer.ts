@@ -22,7 +22,7 @@ import {
   type WelcomeEvent,
 } from './protocol/consume-frames.ts'
 import { TidingsError } from './protocol/errors.ts'
-import { LIMITS } from './protocol/limits.ts'
+import * as LIMITS from './protocol/limits.ts'
 import { Settlements } from './settlements.ts'
 import type { Stretch } from './stretch.ts'
 import { checkedOptions, type SubscribeOptions, streamPath } from './subscribe-options.ts'

@@ -5,7 +5,7 @@
  */
 import type { Parcel } from './parcel.ts'
 import { TidingsError } from './protocol/errors.ts'
-import { LIMITS } from './protocol/limits.ts'
+import * as LIMITS from './protocol/limits.ts'
 
 /** How a message is handed back for another attempt. */
 export interface NackOptions {

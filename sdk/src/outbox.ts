@@ -9,7 +9,7 @@
  */
 
 import { TidingsError } from './protocol/errors.ts'
-import { LIMITS } from './protocol/limits.ts'
+import * as LIMITS from './protocol/limits.ts'
 import type { PublishReceipt } from './publish-answer.ts'
 import { type Draft, draftRoom, isKeyed } from './publish-entry.ts'
 import { PublishError } from './publish-error.ts'

@@ -26,7 +26,7 @@ export function isErrorCode(code: unknown): code is ErrorCode {
 export function refusalOf(status: number, body: string): TidingsError {
   const problem = parse(body)
   const { code, detail } = problem ?? {}
-  if (isErrorCode(code)) return new TidingsError(code, typeof detail === 'string' ? detail : ERRORS[code].title)
+  if (isErrorCode(code)) return new TidingsError(code, typeof detail === 'string' ? detail : code)
   const byStatus = BY_STATUS[status] ?? (status >= 400 && status < 500 ? 'invalid_argument' : 'outcome_unknown')
   return new TidingsError(byStatus, `status ${status}, from something that does not answer like a broker`)
 }

@@ -4,7 +4,7 @@
  * publish, so texts are encoded once and not looked through before.
  */
 import { TidingsError } from './protocol/errors.ts'
-import { LIMITS } from './protocol/limits.ts'
+import * as LIMITS from './protocol/limits.ts'
 import { parseTimestamp, valueKind } from './protocol/message.ts'
 import type { KeyedEntry } from './protocol/publish-frames.ts'
 import {

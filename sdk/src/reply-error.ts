@@ -4,7 +4,7 @@
  */
 import { isErrorCode } from './problem.ts'
 import { TidingsError } from './protocol/errors.ts'
-import { LIMITS } from './protocol/limits.ts'
+import * as LIMITS from './protocol/limits.ts'
 
 /** Thrown by a replier, it arrives at the requester as it is: `reason` is the application's own code. */
 export class ReplyError extends TidingsError {

@@ -6,7 +6,7 @@
 import type { Decision } from './message.ts'
 import type { Parcel, Span } from './parcel.ts'
 import type { ConsumeRequest, FrameRange } from './protocol/consume-frames.ts'
-import { LIMITS } from './protocol/limits.ts'
+import * as LIMITS from './protocol/limits.ts'
 import { type Final, RecentFinals } from './recent-finals.ts'
 import { append, holds, inOrder, type Stretch, sizeOf } from './stretch.ts'
 

@@ -3,9 +3,11 @@
  * called by subscription.ts.
  */
 import type { Message } from './message.ts'
+import { DEFAULT_PREFETCH } from './protocol/defaults.ts'
 import { TidingsError } from './protocol/errors.ts'
-import { checkName, DEFAULT_PREFETCH, LIMITS } from './protocol/limits.ts'
+import * as LIMITS from './protocol/limits.ts'
 import { parseTimestamp } from './protocol/message.ts'
+import { checkName } from './protocol/names.ts'
 import { SUBSCRIPTION_DEFAULTS, SUBSCRIPTION_TYPES, type SubscriptionType } from './protocol/subscription.ts'
 
 /** Offsets that retention removed before this subscription had acknowledged them. */

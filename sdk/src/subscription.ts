@@ -9,7 +9,7 @@ import type { Held } from './held.ts'
 import type { Message } from './message.ts'
 import type { AcknowledgedThrough } from './processed-store.ts'
 import type { TidingsError } from './protocol/errors.ts'
-import { LIMITS } from './protocol/limits.ts'
+import * as LIMITS from './protocol/limits.ts'
 import { checkedOptions, type SubscribeOptions } from './subscribe-options.ts'
 import { acknowledgedThrough } from './subscription-state.ts'
 

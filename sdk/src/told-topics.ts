@@ -4,7 +4,7 @@
  */
 import type { FrameRange, WelcomeEvent } from './protocol/consume-frames.ts'
 import { TidingsError } from './protocol/errors.ts'
-import { LIMITS } from './protocol/limits.ts'
+import * as LIMITS from './protocol/limits.ts'
 import type { Stretch } from './stretch.ts'
 
 export class ToldTopics {

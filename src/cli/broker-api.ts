@@ -2,7 +2,7 @@
  * Administration over HTTP: JSON in, JSON out, and every refusal as a TidingsError with the broker's own detail. Of several
  * URLs the next one is asked where nobody answers at one; what a broker answered is never asked again.
  */
-import { ERRORS, type ErrorCode, TidingsError } from '@tidings/sdk/protocol'
+import { ERROR_TITLES, ERRORS, type ErrorCode, TidingsError } from '@tidings/sdk/protocol'
 
 const ANSWER_MS = 60_000
 
@@ -86,7 +86,7 @@ export function readAnswer<T>(url: string, status: number, text: string): T {
   }
   const { code, detail } = (body ?? {}) as { code?: unknown; detail?: unknown }
   if (typeof code === 'string' && Object.hasOwn(ERRORS, code)) {
-    throw new TidingsError(code as ErrorCode, typeof detail === 'string' ? detail : ERRORS[code as ErrorCode].title)
+    throw new TidingsError(code as ErrorCode, typeof detail === 'string' ? detail : ERROR_TITLES[code as ErrorCode])
   }
   throw new TidingsError(
     'internal',

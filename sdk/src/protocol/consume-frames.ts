@@ -7,7 +7,7 @@
  * its fields. Topics are numbered by the broker for each connection, each told in a `topic` event before its first use.
  */
 import { FrameReader, FrameWriter, malformed } from './frame-bytes.ts'
-import { LIMITS } from './limits.ts'
+import * as LIMITS from './limits.ts'
 import { getU32, putU32, putU64, recordEnd } from './record.ts'
 import { SUBSCRIPTION_TYPES, type SubscriptionType } from './subscription.ts'
 

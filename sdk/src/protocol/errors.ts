@@ -10,42 +10,41 @@ interface ErrorRow {
   readonly close?: number
   /** The same request, unchanged, may succeed later. */
   readonly retryable: boolean
-  readonly title: string
 }
 
 export const ERRORS = {
-  invalid_argument: { status: 400, close: 4400, retryable: false, title: 'Invalid argument' },
-  filter_invalid: { status: 400, retryable: false, title: 'The filter does not compile' },
-  unauthenticated: { status: 401, close: 4401, retryable: false, title: 'Not authenticated' },
-  permission_denied: { status: 403, close: 4403, retryable: false, title: 'Not permitted' },
-  topic_not_found: { status: 404, close: 4404, retryable: false, title: 'No such topic' },
-  subscription_not_found: { status: 404, close: 4404, retryable: false, title: 'No such subscription' },
-  partition_not_found: { status: 404, close: 4404, retryable: false, title: 'No such partition' },
-  not_found: { status: 404, retryable: false, title: 'No such resource' },
-  method_not_allowed: { status: 405, retryable: false, title: 'Method not allowed' },
-  not_acceptable: { status: 406, retryable: false, title: 'No answer in a form that Accept allows' },
-  conflict: { status: 409, retryable: false, title: 'Conflict' },
-  subscription_busy: { status: 409, close: 4409, retryable: true, title: 'The subscription has a consumer' },
-  precondition_failed: { status: 412, retryable: false, title: 'Precondition failed' },
-  message_too_large: { status: 413, close: 4413, retryable: false, title: 'Message too large' },
-  unsupported_media_type: { status: 415, retryable: false, title: 'Unsupported media type' },
-  offset_out_of_range: { status: 416, retryable: false, title: 'Offset out of range' },
-  schema_violation: { status: 422, retryable: false, title: 'The value breaks the schema of its topic' },
-  rate_limited: { status: 429, retryable: true, title: 'Rate limited' },
-  internal: { status: 500, retryable: false, title: 'Internal error' },
-  overloaded: { status: 503, retryable: true, title: 'Overloaded' },
-  not_enough_replicas: { status: 503, retryable: true, title: 'Not enough replicas' },
-  no_leader: { status: 503, close: 4421, retryable: true, title: 'No leader' },
+  invalid_argument: { status: 400, close: 4400, retryable: false },
+  filter_invalid: { status: 400, retryable: false },
+  unauthenticated: { status: 401, close: 4401, retryable: false },
+  permission_denied: { status: 403, close: 4403, retryable: false },
+  topic_not_found: { status: 404, close: 4404, retryable: false },
+  subscription_not_found: { status: 404, close: 4404, retryable: false },
+  partition_not_found: { status: 404, close: 4404, retryable: false },
+  not_found: { status: 404, retryable: false },
+  method_not_allowed: { status: 405, retryable: false },
+  not_acceptable: { status: 406, retryable: false },
+  conflict: { status: 409, retryable: false },
+  subscription_busy: { status: 409, close: 4409, retryable: true },
+  precondition_failed: { status: 412, retryable: false },
+  message_too_large: { status: 413, close: 4413, retryable: false },
+  unsupported_media_type: { status: 415, retryable: false },
+  offset_out_of_range: { status: 416, retryable: false },
+  schema_violation: { status: 422, retryable: false },
+  rate_limited: { status: 429, retryable: true },
+  internal: { status: 500, retryable: false },
+  overloaded: { status: 503, retryable: true },
+  not_enough_replicas: { status: 503, retryable: true },
+  no_leader: { status: 503, close: 4421, retryable: true },
   /** Nobody could be asked: nothing happened. */
-  unavailable: { status: 503, retryable: true, title: 'No broker could be reached' },
+  unavailable: { status: 503, retryable: true },
   /** Asked, and no answer came: it may or may not have happened. */
-  outcome_unknown: { status: 504, retryable: true, title: 'The outcome is not known' },
+  outcome_unknown: { status: 504, retryable: true },
   /** Taken back by whoever asked, before anything happened. Only said by a client to its own user. */
-  aborted: { status: 499, retryable: false, title: 'Taken back' },
+  aborted: { status: 499, retryable: false },
   /** Said by a client to its own user: nobody answered a request in time, or whoever did answered with an error. */
-  reply_timeout: { status: 504, retryable: true, title: 'No answer in time' },
-  reply_failed: { status: 502, retryable: false, title: 'The request was answered with an error' },
-  storage_full: { status: 507, retryable: true, title: 'Storage full' },
+  reply_timeout: { status: 504, retryable: true },
+  reply_failed: { status: 502, retryable: false },
+  storage_full: { status: 507, retryable: true },
 } as const satisfies Record<string, ErrorRow>
 
 /** Codes that no broker answers with. */
@@ -114,6 +113,38 @@ export class TidingsError extends Error {
   }
 }
 
+/** What a problem is called. The broker's alone: a client shows the detail. */
+export const ERROR_TITLES: Readonly<Record<ErrorCode, string>> = {
+  invalid_argument: 'Invalid argument',
+  filter_invalid: 'The filter does not compile',
+  unauthenticated: 'Not authenticated',
+  permission_denied: 'Not permitted',
+  topic_not_found: 'No such topic',
+  subscription_not_found: 'No such subscription',
+  partition_not_found: 'No such partition',
+  not_found: 'No such resource',
+  method_not_allowed: 'Method not allowed',
+  not_acceptable: 'No answer in a form that Accept allows',
+  conflict: 'Conflict',
+  subscription_busy: 'The subscription has a consumer',
+  precondition_failed: 'Precondition failed',
+  message_too_large: 'Message too large',
+  unsupported_media_type: 'Unsupported media type',
+  offset_out_of_range: 'Offset out of range',
+  schema_violation: 'The value breaks the schema of its topic',
+  rate_limited: 'Rate limited',
+  internal: 'Internal error',
+  overloaded: 'Overloaded',
+  not_enough_replicas: 'Not enough replicas',
+  no_leader: 'No leader',
+  unavailable: 'No broker could be reached',
+  outcome_unknown: 'The outcome is not known',
+  aborted: 'Taken back',
+  reply_timeout: 'No answer in time',
+  reply_failed: 'The request was answered with an error',
+  storage_full: 'Storage full',
+}
+
 /** The body of every error answer (RFC 9457, `application/problem+json`). */
 export interface Problem {
   type: string
@@ -126,6 +157,6 @@ export interface Problem {
 export const PROBLEM_CONTENT_TYPE = 'application/problem+json'
 
 export function problemOf(error: TidingsError): Problem {
-  const { status, title } = ERRORS[error.code]
-  return { type: `urn:tidings:error:${error.code}`, title, status, detail: error.message, code: error.code }
+  const { code, status, message: detail } = error
+  return { type: `urn:tidings:error:${code}`, title: ERROR_TITLES[code], status, detail, code }
 }

@@ -3,7 +3,7 @@
  * object a text frame. The client's frames are checked here, whole, before anybody acts on one.
  */
 import { TidingsError } from './errors.ts'
-import { LIMITS } from './limits.ts'
+import * as LIMITS from './limits.ts'
 import { type MessageId, type MessageJson, parseMessageId } from './message.ts'
 
 /** Echoed in the answer to a frame that carried it. */

@@ -4,7 +4,7 @@
  * `orders.eu.north`, and neither matches `orders`.
  */
 import { TidingsError } from './errors.ts'
-import { checkName } from './limits.ts'
+import { checkName } from './names.ts'
 
 const PATTERN_CHARS_MAX = 200
 const LEVEL = /^(?:\*|[A-Za-z0-9._~-]*)$/

@@ -3,7 +3,7 @@
  * in the same way; docs/PROTOCOL.md is the page for people.
  */
 import { FrameReader, FrameWriter, malformed } from './frame-bytes.ts'
-import { LIMITS } from './limits.ts'
+import * as LIMITS from './limits.ts'
 import { PUBLISH_FRAME_TYPES, readMessageCount, readPartitionCount } from './publish-frames.ts'
 import { getU16 } from './record.ts'
 

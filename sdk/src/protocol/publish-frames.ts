@@ -7,7 +7,7 @@
  * u8 type, then its fields. Integers are big-endian; a text is u16 length and UTF-8.
  */
 import { FrameReader, FrameWriter, malformed } from './frame-bytes.ts'
-import { LIMITS } from './limits.ts'
+import * as LIMITS from './limits.ts'
 import { getU32, getU64, putU32, putU64, recordEnd } from './record.ts'
 
 const OPEN = 0x10
