@@ -2,20 +2,19 @@
  * What a user holds: topics to publish to and to subscribe to, over one broker or several. Owns the publishers and
  * subscriptions made through it, which `close` ends. The platform is handed in by node.ts or browser.ts.
  */
-import { AnswerPost } from './answer-post.ts'
+import type { Asking } from './asking.ts'
 import { Connector } from './connector.ts'
 import type { Token } from './credentials.ts'
 import type { TopicDefinition } from './define-topic.ts'
-import { Inbox } from './inbox.ts'
 import type { Platform } from './platform.ts'
 import { TidingsError } from './protocol/errors.ts'
 import { checkName } from './protocol/names.ts'
-import { PublishGate } from './publish-gate.ts'
+import type { PublishGate } from './publish-gate.ts'
 import { PublishLink } from './publish-link.ts'
 import { Publisher, type PublisherOptions } from './publisher.ts'
+import type { Seldom } from './seldom.ts'
 import type { SubscribeOptions } from './subscribe-options.ts'
-import { type DrainOptions, type Handler, type Inspector, Subscription } from './subscription.ts'
-import { hasDeadLetters } from './subscription-state.ts'
+import { type DrainOptions, type Handler, type Inspector, type Subscribed, Subscription } from './subscription.ts'
 import { Topic } from './topic.ts'
 import type { TopicParts } from './topic-parts.ts'
 
@@ -49,6 +48,7 @@ const INBOX_CLOSE_MS = 2000
 
 export class Client {
   readonly #connector: Connector
+  readonly #loadSeldom: () => Seldom | Promise<Seldom>
   readonly #options: PublisherOptions
   readonly #link: PublishLink
   readonly #publishers = new Map<string, Publisher>()
@@ -56,14 +56,15 @@ export class Client {
   /** What was made of definitions: checks are set up once for each. */
   readonly #defined = new WeakMap<AnyDefinition, TopicParts>()
   readonly #busyGates = new Set<PublishGate>()
-  readonly #answers: AnswerPost
-  #inbox: Inbox | undefined
+  /** Being loaded, or there. */
+  #askingSoon: Promise<Asking> | undefined
+  #asking: Asking | undefined
   #closed: Promise<void> | undefined
 
-  constructor(platform: Platform, options: ClientOptions) {
+  constructor(platform: Platform, options: ClientOptions, loadSeldom: () => Seldom | Promise<Seldom>) {
     const { url, token, publishTimeoutMs, requestTimeoutMs, bufferBytes } = options
     this.#connector = new Connector(platform, url, token)
-    this.#answers = new AnswerPost(this.#connector, (inbox) => this.#newPublisher(inbox))
+    this.#loadSeldom = loadSeldom
     this.#options = {
       ...PUBLISHER_DEFAULTS,
       timeoutMs: positive('publishTimeoutMs', publishTimeoutMs ?? PUBLISHER_DEFAULTS.timeoutMs),
@@ -90,7 +91,7 @@ export class Client {
   /** Resolves when everything published until now has its receipt or its error. */
   async flush(): Promise<void> {
     await Promise.all([...this.#busyGates].map((gate) => gate.flush()))
-    await Promise.all([...this.#publishers.values(), this.#answers].map((publisher) => publisher.flush()))
+    await Promise.all([this.#asking?.flush(), ...[...this.#publishers.values()].map((publisher) => publisher.flush())])
   }
 
   /**
@@ -109,8 +110,7 @@ export class Client {
     // Handlers may publish to the last: their publishes count too.
     await Promise.all([...drains, this.#inTime(this.flush(), timeoutMs)])
     await this.#inTime(this.flush(), Math.max(0, deadline - clock.monotonic()))
-    if (this.#inbox) await this.#inTime(this.#inbox.close(), Math.min(timeoutMs, INBOX_CLOSE_MS))
-    this.#answers.close()
+    if (this.#asking) await this.#inTime(this.#asking.close(), Math.min(timeoutMs, INBOX_CLOSE_MS))
     for (const publisher of this.#publishers.values()) publisher.close()
     this.#link.close()
     this.#connector.close()
@@ -124,20 +124,17 @@ export class Client {
         return isTry ? publisher.tryPublish(value, options) : publisher.publish(value, options)
       },
       subscribe: (...subscribed) => this.#subscribe(name, ...subscribed),
-      inbox: () => (this.#inbox ??= this.#newInbox()),
-      answer: (inbox, value, options) => this.#answers.send(inbox, value, options),
+      asking: () => (this.#askingSoon ??= this.#newAsking()),
     }
   }
 
   #definedParts(definition: AnyDefinition): TopicParts {
     let parts = this.#defined.get(definition)
     if (!parts) {
-      const { name } = definition
-      const gate = new PublishGate(this.#connector, this.#options.timeoutMs, this.#busyGates)
-      parts = definition.bind(this.#plainParts(name), {
+      parts = definition.bind(this.#plainParts(definition.name), {
         connector: this.#connector,
-        gate,
-        hasDeadLetters: (subscription) => hasDeadLetters(this.#connector, name, subscription),
+        timeoutMs: this.#options.timeoutMs,
+        busyGates: this.#busyGates,
       })
       this.#defined.set(definition, parts)
     }
@@ -161,13 +158,25 @@ export class Client {
   }
 
   /** Its subscription is not among those that are drained first: handlers may ask to the last. */
-  #newInbox(): Inbox {
-    if (this.#connector.isClosed) throw closed()
-    return new Inbox({
+  async #newAsking(): Promise<Asking> {
+    try {
+      const { Asking } = await this.#seldom()
+      if (this.#connector.isClosed) throw closed()
+      this.#asking = this.#askingOf(Asking)
+      return this.#asking
+    } catch (error) {
+      this.#askingSoon = undefined
+      throw error
+    }
+  }
+
+  #askingOf(Asking: Seldom['Asking']): Asking {
+    return new Asking({
       connector: this.#connector,
+      open: (topic) => this.#newPublisher(topic),
       publish: (topic, value) => this.#publisher(topic).publish(value, {}),
       subscribe: (topic, name, options, handler) =>
-        new Subscription(this.#connector, { topic, name, options }, handler),
+        new Subscription(this.#connector, this.#subscribed(topic, name, options), handler),
     })
   }
 
@@ -179,11 +188,25 @@ export class Client {
     inspect?: Inspector,
   ): Subscription<T> {
     if (this.#closed) throw closed()
-    const subscription = new Subscription<T>(this.#connector, { topic, name, options }, handler, inspect)
+    const subscription = new Subscription<T>(this.#connector, this.#subscribed(topic, name, options), handler, inspect)
     this.#subscriptions.add(subscription)
     const forget = (): void => void this.#subscriptions.delete(subscription)
     subscription.closed.then(forget, forget)
     return subscription
+  }
+
+  #subscribed(topic: string, name: string, options: SubscribeOptions): Subscribed {
+    const acknowledged: Subscribed['acknowledged'] = async () =>
+      (await this.#seldom()).acknowledgedThrough(this.#connector, topic, name)
+    return { topic, name, options, acknowledged }
+  }
+
+  async #seldom(): Promise<Seldom> {
+    try {
+      return await this.#loadSeldom()
+    } catch (cause) {
+      throw new TidingsError('unavailable', 'a part of the client could not be loaded', { cause })
+    }
   }
 
   #inTime(promise: Promise<void>, timeoutMs: number): Promise<void> {

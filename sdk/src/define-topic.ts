@@ -12,11 +12,12 @@ import { TidingsError } from './protocol/errors.ts'
 import { valueKind } from './protocol/message.ts'
 import type { JsonSchema, SchemaCompatibility } from './protocol/subscription.ts'
 import type { PublishOptions } from './publish-entry.ts'
-import { isPromise } from './publish-gate.ts'
+import { isPromise, PublishGate } from './publish-gate.ts'
 import { Registration } from './schema-registration.ts'
 import { type SchemaViolation, violationOf } from './schema-violation.ts'
 import type { SubscribeOptions } from './subscribe-options.ts'
 import type { Inspector } from './subscription.ts'
+import { hasDeadLetters } from './subscription-state.ts'
 import type { TopicParts, TopicSurroundings } from './topic-parts.ts'
 
 /** A topic with its schema, as `defineTopic` makes it; `client.topic(definition)` takes it. */
@@ -74,9 +75,9 @@ export function defineTopic<
     schema,
     answer,
     jsonSchema,
-    bind(plain, surroundings) {
-      const registration = new Registration(surroundings.connector, name, jsonSchema, schemaCompatibility)
-      const { gate } = surroundings
+    bind(plain, { connector, timeoutMs, busyGates }) {
+      const registration = new Registration(connector, name, jsonSchema, schemaCompatibility)
+      const gate = new PublishGate(connector, timeoutMs, busyGates)
       const parts: TopicParts = {
         ...plain,
         async publish(value, publishOptions, isTry) {
@@ -90,7 +91,7 @@ export function defineTopic<
             subscription,
             subscribeOptions,
             handler,
-            inspector(schema, subscribeOptions, () => surroundings.hasDeadLetters(subscription)),
+            inspector(schema, subscribeOptions, () => hasDeadLetters(connector, name, subscription)),
           ),
         register: () => registration.now(),
       }

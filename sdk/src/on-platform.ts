@@ -4,6 +4,7 @@
  */
 import { Client, type ClientOptions } from './client.ts'
 import type { Platform } from './platform.ts'
+import * as seldom from './seldom.ts'
 
 export type { Client, ClientOptions } from './client.ts'
 export type {
@@ -20,5 +21,5 @@ export type {
 
 /** As `createClient`, with time, chance, HTTP and WebSockets of the caller's. */
 export function createClientOn(platform: Platform, options: ClientOptions): Client {
-  return new Client(platform, options)
+  return new Client(platform, options, () => seldom)
 }

@@ -11,7 +11,6 @@ import type { AcknowledgedThrough } from './processed-store.ts'
 import type { TidingsError } from './protocol/errors.ts'
 import * as LIMITS from './protocol/limits.ts'
 import { checkedOptions, type SubscribeOptions } from './subscribe-options.ts'
-import { acknowledgedThrough } from './subscription-state.ts'
 
 /** Called for each message: acknowledged when it resolves, tried again when it throws. */
 export type Handler<T> = (message: Message<T>) => unknown
@@ -32,6 +31,14 @@ const FLUSH_MS = 5000
 /** Handlers that are started in one go. */
 const STARTED_MAX = 32
 
+export interface Subscribed {
+  topic: string
+  name: string
+  options: SubscribeOptions
+  /** Asks the broker how far it has everything acknowledged. */
+  acknowledged: () => Promise<AcknowledgedThrough[]>
+}
+
 interface Watcher {
   isDone: () => boolean
   end: () => void
@@ -46,6 +53,7 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
   /** Resolves when it has been drained; rejects with what ended it otherwise. Nobody has to listen. */
   readonly closed: Promise<void>
   readonly #connector: Connector
+  readonly #acknowledged: () => Promise<AcknowledgedThrough[]>
   readonly #consumer: Consumer<T>
   readonly #handler: Handler<T> | null
   readonly #inspect: Inspector | null
@@ -66,12 +74,13 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
   /** Throws `invalid_argument`. With a handler it connects at once, without one when iteration begins. */
   constructor(
     connector: Connector,
-    subscribed: { topic: string; name: string; options: SubscribeOptions },
+    subscribed: Subscribed,
     handler: Handler<T> | null,
     inspect: Inspector | null = null,
   ) {
-    const { topic, name, options } = subscribed
+    const { topic, name, options, acknowledged } = subscribed
     this.topic = topic
+    this.#acknowledged = acknowledged
     this.name = name
     this.#connector = connector
     this.#handler = handler
@@ -117,7 +126,7 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
 
   /** How far the broker has everything acknowledged, by topic and partition. Rejects with a TidingsError. */
   acknowledgedThrough(): Promise<AcknowledgedThrough[]> {
-    return acknowledgedThrough(this.#connector, this.topic, this.name)
+    return this.#acknowledged()
   }
 
   /** The messages one after another. Leaving the loop drains the subscription. */

@@ -7,7 +7,6 @@ import type { Message } from './message.ts'
 import { TidingsError } from './protocol/errors.ts'
 import type { PublishReceipt } from './publish-answer.ts'
 import type { PublishOptions } from './publish-entry.ts'
-import { replier } from './replier.ts'
 import { checkWait } from './signals.ts'
 import type { SubscribeOptions } from './subscribe-options.ts'
 import type { Handler, Subscription } from './subscription.ts'
@@ -72,12 +71,12 @@ export class Topic<In, Out = In, AnswerIn = unknown, AnswerOut = unknown> {
    */
   async request<Answer = AnswerOut>(value: In, options: RequestOptions = {}): Promise<Answer> {
     const { timeoutMs, ...publishing } = options
-    const inbox = this.#parts.inbox()
+    const asking = await this.#parts.asking()
     const send = (more: PublishOptions): Promise<PublishReceipt> => {
       const headers = { ...publishing.headers, ...more.headers }
       return this.#parts.publish(value, { ...more, ...publishing, headers }, false)
     }
-    const answer = await inbox.request(send, timeoutMs, options.signal)
+    const answer = await asking.request(send, timeoutMs, options.signal)
     const { checks } = this.#parts
     return (checks ? await checks.received(answer) : answer) as Answer
   }
@@ -96,7 +95,10 @@ export class Topic<In, Out = In, AnswerIn = unknown, AnswerOut = unknown> {
     const options = typeof second === 'function' ? {} : second
     const handler = typeof second === 'function' ? second : third
     if (!handler) throw new TidingsError('invalid_argument', 'reply needs a handler, which makes the answers')
-    return this.#parts.subscribe(name, options, replier(name, this.#parts, handler))
+    const replying = { name, handler, checks: this.#parts.checks }
+    return this.#parts.subscribe<Out>(name, options, async (message) =>
+      (await this.#parts.asking()).reply(message, replying),
+    )
   }
 
   /**

@@ -65,13 +65,13 @@ function mergeDeadLetter(base: DeadLetterSettings | null, patch: unknown): DeadL
   const fields = fieldsOf('deadLetter', patch, DEAD_LETTER_KEYS)
   const kept = base ?? DEAD_LETTER_DEFAULTS
   const topic = fields.has('topic') ? nullable(fields.get('topic'), deadLetterTopic) : kept.topic
-  const integer = (key: 'maxDeliveries' | 'maxParked'): number =>
-    fields.has(key) ? integerField(`deadLetter.${key}`, fields.get(key), 1, LIMITS[key]) : kept[key]
+  const integer = (key: 'maxDeliveries' | 'maxParked', most: number): number =>
+    fields.has(key) ? integerField(`deadLetter.${key}`, fields.get(key), 1, most) : kept[key]
   return {
     mode: fields.has('mode') ? oneOfField('deadLetter.mode', fields.get('mode'), DEAD_LETTER_MODES) : kept.mode,
     topic,
-    maxDeliveries: integer('maxDeliveries'),
-    maxParked: integer('maxParked'),
+    maxDeliveries: integer('maxDeliveries', LIMITS.maxDeliveries),
+    maxParked: integer('maxParked', LIMITS.maxParked),
   }
 }
 

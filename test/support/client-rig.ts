@@ -50,7 +50,11 @@ export class SubscriptionRig {
     this.#type = options.type ?? 'shared'
     const all = { onError: (error: TidingsError) => void this.errors.push(error.code), ...options }
     const connector = new Connector(this.platform, 'http://a', undefined)
-    this.subscription = new Subscription(connector, { topic: 't', name: 's', options: all }, handler)
+    this.subscription = new Subscription(
+      connector,
+      { topic: 't', name: 's', options: all, acknowledged: () => expect.unreachable() },
+      handler,
+    )
   }
 
   get socket(): SimSocket {

@@ -6,7 +6,8 @@ import { describe, expect, expectTypeOf, it } from 'vitest'
 import { z } from 'zod'
 import { Client } from '../../../sdk/src/client.ts'
 import { Connector } from '../../../sdk/src/connector.ts'
-import { PublishGate } from '../../../sdk/src/publish-gate.ts'
+import type { PublishGate } from '../../../sdk/src/publish-gate.ts'
+import * as seldom from '../../../sdk/src/seldom.ts'
 import { Topic } from '../../../sdk/src/topic.ts'
 import type { TopicParts } from '../../../sdk/src/topic-parts.ts'
 import { compileSchema } from '../../../src/partition/schema.ts'
@@ -37,15 +38,10 @@ function rig<In, Out, A, B>(definition: TopicDefinition<In, Out, A, B>) {
       return { topic: definition.name, partition: 0, offset: 0, id: '0:0' }
     },
     subscribe: never,
-    inbox: never,
-    answer: never,
+    asking: never,
   }
   const connector = new Connector(platform, 'http://a', undefined)
-  const parts = definition.bind(plain, {
-    connector,
-    gate: new PublishGate(connector, 60_000, busy),
-    hasDeadLetters: never,
-  })
+  const parts = definition.bind(plain, { connector, timeoutMs: 60_000, busyGates: busy })
   return { topic: new Topic<In, Out, A, B>(definition.name, parts), platform, published, busy }
 }
 
@@ -58,7 +54,7 @@ async function registered(platform: SimPlatform, publish: () => Promise<unknown>
 }
 
 describe('the types of a defined topic', () => {
-  const client = new Client(new SimPlatform(), { url: 'http://a' })
+  const client = new Client(new SimPlatform(), { url: 'http://a' }, () => seldom)
 
   it('are what the validator takes and what it gives', () => {
     const orders = client.topic(ofZod)
