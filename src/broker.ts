@@ -11,6 +11,7 @@ import type { Logger } from './base/telemetry.ts'
 import { BrokerHost } from './cluster/broker-host.ts'
 import { Catalog } from './cluster/catalog.ts'
 import type { Coordinator } from './cluster/coordinator.ts'
+import type { Routing } from './cluster/routing.ts'
 import { CacheBudget } from './log/batch-cache.ts'
 import { OpenSegments } from './log/open-segments.ts'
 import { Server, type ServerOptions } from './server/app.ts'
@@ -25,6 +26,8 @@ export interface BrokerPorts {
   /** Trips when nothing may be acknowledged any more; whoever made it ends the process. */
   latch: Latch
   coordinator: Coordinator
+  /** Who answers for which topic, in a cluster. */
+  routing?: Routing
   /** The coordinator's store was made just now. */
   coordinatorIsNew: boolean
 }
@@ -55,7 +58,15 @@ export class Broker {
     this.#ports = ports
     this.#space = space
     this.host = createHost(ports, options, space)
-    this.server = new Server({ host: this.host, clock, logger, metrics, options, version: options.version })
+    this.server = new Server({
+      host: this.host,
+      routing: ports.routing ?? null,
+      clock,
+      logger,
+      metrics,
+      options,
+      version: options.version,
+    })
   }
 
   /** A broker that serves nothing yet. */

@@ -7,7 +7,9 @@ import { BINARY_SUBPROTOCOL, JSON_SUBPROTOCOL, PUBLISH_PATH, TidingsError } from
 import type { Clock } from '../base/clock.ts'
 import type { Logger } from '../base/telemetry.ts'
 import type { Host } from '../cluster/host.ts'
+import type { Routing } from '../cluster/routing.ts'
 import { BinaryDialect } from './binary-dialect.ts'
+import { wasForwarded } from './forwarding.ts'
 import type { HostNames } from './host-name.ts'
 import { jsonDialect } from './json-dialect.ts'
 import { checkOrigin } from './origin.ts'
@@ -19,6 +21,8 @@ const SUBPROTOCOLS = [JSON_SUBPROTOCOL, BINARY_SUBPROTOCOL]
 
 export interface StreamParts {
   host: Host
+  /** Null: all topics are this broker's own. */
+  routing: Routing | null
   clock: Clock
   logger: Logger
   hostNames: HostNames
@@ -84,7 +88,8 @@ export class Admission {
     const offered = one(headers['sec-websocket-protocol'])
       ?.split(',')
       .map((name) => name.trim())
-    if (pathOf(request.url ?? '/') === PUBLISH_PATH) return this.#publisher(offered)
+    const isForwarded = wasForwarded(headers)
+    if (pathOf(request.url ?? '/') === PUBLISH_PATH) return this.#publisher(offered, isForwarded)
     const subprotocol = offered ? chosenSubprotocol(offered) : JSON_SUBPROTOCOL
     if (subprotocol === undefined) {
       throw new TidingsError('invalid_argument', `the subprotocols of this release are ${SUBPROTOCOLS.join(' and ')}`)
@@ -132,7 +137,7 @@ export class Admission {
     for (const socket of this.#sessions.values()) socket.terminate()
   }
 
-  #publisher(offered: readonly string[] | undefined): Admitted {
+  #publisher(offered: readonly string[] | undefined, isForwarded: boolean): Admitted {
     if (!offered?.includes(BINARY_SUBPROTOCOL)) {
       throw new TidingsError(
         'invalid_argument',
@@ -141,11 +146,13 @@ export class Admission {
     }
     this.#mustServe()
     const { consumerWriteTimeoutMs: writeTimeoutMs, ...parts } = this.#parts
+    // What one broker has passed on is not passed further.
+    const routing = isForwarded ? null : parts.routing
     const answered = (code: string): void => parts.published(code)
     return {
       kind: 'publisher',
       open: (socket) => {
-        const session = new PublishSession(socket, { ...parts, writeTimeoutMs, answered })
+        const session = new PublishSession(socket, { ...parts, routing, writeTimeoutMs, answered })
         this.#sessions.set(session, socket)
         return {
           received: () => session.received(),

@@ -3,7 +3,7 @@
  * connections, turns every error into problem+json, and stops in order. Called by broker.ts.
  */
 import { isUtf8 } from 'node:buffer'
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
+import { type IncomingMessage, type RequestListener, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { LIMITS, PUBLISH_PATH, TidingsError } from '@tidings/sdk/protocol'
 import fastify, { type FastifyInstance } from 'fastify'
@@ -11,16 +11,18 @@ import type { Clock } from '../base/clock.ts'
 import { InvariantError } from '../base/invariant.ts'
 import { type Logger, nullLogger } from '../base/telemetry.ts'
 import type { Host } from '../cluster/host.ts'
+import type { Routing } from '../cluster/routing.ts'
 import { Admission, type Admitted, type UpgradeRequest } from './admission.ts'
 import { answerEarly } from './body.ts'
 import { EventStreams } from './event-routes.ts'
+import { Forwarding } from './forwarding.ts'
 import { HostNames } from './host-name.ts'
 import type { ServerMetrics } from './metrics.ts'
 import { opsRoutes } from './ops-routes.ts'
 import { checkOrigin, preflightHeaders, readingHeaders } from './origin.ts'
 import { parkingRoutes } from './parking-routes.ts'
 import { answerOf, errorOf, parserProblem, rawAnswer, sendError } from './problem.ts'
-import { publishRoutes, type ShortCut } from './publish-routes.ts'
+import { publishRoutes } from './publish-routes.ts'
 import { pullRoutes } from './pull-routes.ts'
 import { readRoutes } from './read-routes.ts'
 import { RouteTable } from './route-table.ts'
@@ -46,6 +48,8 @@ export interface ServerOptions {
 
 export interface ServerParts {
   host: Host
+  /** Who answers for which topic; null: this broker for all. */
+  routing: Routing | null
   clock: Clock
   logger: Logger
   metrics: ServerMetrics
@@ -67,6 +71,7 @@ export class Server {
   readonly #app: FastifyInstance
   readonly #admission: Admission
   readonly #events: EventStreams
+  readonly #forwarding: Forwarding | null
   readonly routes = new RouteTable()
   readonly #sockets: Set<Duplex & { bytesRead: number }> = new Set()
   #isDraining = false
@@ -79,6 +84,7 @@ export class Server {
     this.#app = createFastify(options)
     this.#admission = new Admission({
       host,
+      routing: parts.routing,
       clock,
       logger,
       hostNames,
@@ -125,10 +131,18 @@ export class Server {
     this.#events.routes(this.#app)
     scheduleRoutes(this.#app, host)
     opsRoutes(this.#app, { host, metrics, version: parts.version, isDraining })
-    takeFirst(
-      this.#app,
-      (request, response) => refusesHost(hostNames, request, response, clock) || shortCut(request, response),
-    )
+    this.#forwarding = parts.routing && new Forwarding(parts.routing, clock)
+    const forwarding = this.#forwarding
+    takeFirst(this.#app, (others) => {
+      const answer: RequestListener = (request, response) => {
+        if (!shortCut(request, response)) others(request, response)
+      }
+      return (request, response) => {
+        if (refusesHost(hostNames, request, response, clock)) return
+        if (forwarding) forwarding.request(request, response, () => answer(request, response))
+        else answer(request, response)
+      }
+    })
   }
 
   /** Opens the port. A port in use rejects with the system's error (EADDRINUSE). */
@@ -138,7 +152,11 @@ export class Server {
     // A broker inside a program has no port, and no use for the library.
     const { WebSocketEdge } = await import('./websocket.ts')
     const webSockets = new WebSocketEdge(this.#admission, this.#parts, options)
-    this.#app.server.on('upgrade', (request, socket: Duplex, head) => webSockets.upgrade(request, socket, head))
+    this.#app.server.on('upgrade', (request, socket: Duplex, head) => {
+      const serve = (): void => webSockets.upgrade(request, socket, head)
+      if (this.#forwarding) this.#forwarding.upgrade(request, socket, head, serve)
+      else serve()
+    })
     await this.#app.listen({ host, port })
     const address = this.#app.addresses().find((one) => typeof one === 'object')
     if (!address) throw new InvariantError('a listening TCP server has an address')
@@ -157,6 +175,7 @@ export class Server {
     const { server } = this.#app
     const isStopped = new Promise<void>((resolve) => server.close(() => resolve()))
     this.#events.drain()
+    this.#forwarding?.drain()
     const isOver = { yet: false }
     const sweep = (): void => {
       if (isOver.yet) return
@@ -173,6 +192,7 @@ export class Server {
     await Promise.all([isStopped, this.#admission.drain()])
     isOver.yet = true
     limit.cancel()
+    this.#forwarding?.close()
     await this.#app.close()
   }
 
@@ -284,13 +304,14 @@ function refusesHost(names: HostNames, request: IncomingMessage, response: Serve
   }
 }
 
-/** Asks the shortcut about every request before the framework sees it. */
-function takeFirst(app: FastifyInstance, shortCut: ShortCut): void {
-  const others = app.server.listeners('request') as ((request: IncomingMessage, response: ServerResponse) => void)[]
+/** Puts a listener before the framework's, which it is given. */
+function takeFirst(app: FastifyInstance, listenerBefore: (others: RequestListener) => RequestListener): void {
+  const framework = app.server.listeners('request') as RequestListener[]
   app.server.removeAllListeners('request')
-  app.server.on('request', (request, response) => {
-    if (!shortCut(request, response)) for (const listener of others) listener.call(app.server, request, response)
-  })
+  const others: RequestListener = (request, response) => {
+    for (const listener of framework) listener.call(app.server, request, response)
+  }
+  app.server.on('request', listenerBefore(others))
 }
 
 /** JSON bodies are strict UTF-8, and no key of theirs may be one that could change an object's nature. */

@@ -8,6 +8,7 @@ import {
   CLOSE,
   checkName,
   decodePublisherFrame,
+  ERRORS,
   encodePublishAnswer,
   type KeyedFrame,
   type KeyedReceipt,
@@ -22,6 +23,7 @@ import {
 import type { Clock } from '../base/clock.ts'
 import type { Logger } from '../base/telemetry.ts'
 import type { Host } from '../cluster/host.ts'
+import type { Routing } from '../cluster/routing.ts'
 import {
   isScheduled,
   type ProducedReceipt,
@@ -30,12 +32,15 @@ import {
   type Topic,
 } from '../partition/topic.ts'
 import { errorOf, logInternal } from './problem.ts'
+import { PublishRelay, tooManyHandles } from './publish-relay.ts'
 import { checkRecords, readEntry } from './record-check.ts'
 import type { Socket } from './session.ts'
 import { BACKED_UP_BYTES, SocketWatch } from './socket-watch.ts'
 
 export interface PublishSessionParts {
   host: Host
+  /** Null: all topics are this broker's own. */
+  routing: Routing | null
   clock: Clock
   logger: Logger
   /** The broker's own bound on a message, whatever its topic allows. */
@@ -68,11 +73,22 @@ export class PublishSession {
   #state: State = 'open'
   #unanswered = 0
   #isCorked = false
+  /** What passes on the frames of topics that other brokers lead. */
+  readonly #relay: PublishRelay | null
 
   constructor(socket: Socket, parts: PublishSessionParts) {
     this.#socket = socket
     this.#parts = parts
     this.#now = () => parts.clock.now()
+    this.#relay =
+      parts.routing &&
+      new PublishRelay(parts.routing, {
+        nameOf: (handle) => this.#handles.get(handle),
+        open: (handle, name) => this.#open(handle, name),
+        refuseOpen: (handle, error) => this.#refuse({ type: 'open', handle, sequence: 0 }, error, false),
+        answered: (answer) => this.#sendBytes(answer),
+        moved: () => this.#moved(),
+      })
     this.#watch = new SocketWatch({
       socket,
       clock: parts.clock,
@@ -101,6 +117,7 @@ export class PublishSession {
     } catch (error) {
       return this.#fail(errorOf(error))
     }
+    if (this.#state === 'open' && 'handle' in frame && this.#relay?.takes(frame, bytes)) return
     switch (frame.type) {
       case 'open':
         return this.#open(frame.handle, frame.topic)
@@ -137,10 +154,15 @@ export class PublishSession {
   drain(): void {
     if (this.#state !== 'open') return
     this.#state = 'draining'
+    this.#relay?.close()
     this.#closeWhenDrained()
   }
 
   // --- within ---
+
+  #moved(): void {
+    this.#end(ERRORS.no_leader.close, 'a topic of this connection is led by another broker now: connect again')
+  }
 
   #open(handle: number, name: string): void {
     const refuse = (error: TidingsError): void => {
@@ -290,6 +312,10 @@ export class PublishSession {
 
   /** Answers are small, but a publisher that asks and never reads would pile them up all the same. */
   #send(answer: PublishAnswer): void {
+    this.#sendBytes(encodePublishAnswer(answer))
+  }
+
+  #sendBytes(answer: Uint8Array): void {
     if (this.#state === 'ended') return
     if (this.#socket.bufferedBytes() > BACKED_UP_BYTES + LIMITS.frameBytes) {
       return this.#end(CLOSE.slow, 'the publisher reads its answers too slowly')
@@ -302,7 +328,7 @@ export class PublishSession {
         this.#socket.uncork()
       })
     }
-    this.#socket.send(encodePublishAnswer(answer))
+    this.#socket.send(answer)
     this.#watch.sent()
   }
 
@@ -315,6 +341,7 @@ export class PublishSession {
   #leave(): void {
     this.#state = 'ended'
     this.#watch.stop()
+    this.#relay?.close()
     this.#handles.clear()
   }
 }
@@ -335,8 +362,4 @@ function shuttingDown(): TidingsError {
 
 function tooManyFrames(): TidingsError {
   return new TidingsError('overloaded', `${UNANSWERED_MAX} frames of this connection are not answered: wait for them`)
-}
-
-function tooManyHandles(): TidingsError {
-  return new TidingsError('invalid_argument', `one connection may open at most ${LIMITS.handles} topics`)
 }

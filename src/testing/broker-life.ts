@@ -50,7 +50,15 @@ export class BrokerLife {
     const ports = { ...shared, coordinator: this.#coordinator, coordinatorIsNew: content === null }
     this.host = createHost(ports, options, space)
     const { version } = options
-    this.server = new Server({ host: guard(this.host), clock, logger: nullLogger, metrics, options, version })
+    this.server = new Server({
+      routing: null,
+      host: guard(this.host),
+      clock,
+      logger: nullLogger,
+      metrics,
+      options,
+      version,
+    })
   }
 
   /** Recovers what the disk holds; serves when it resolves. */

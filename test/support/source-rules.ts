@@ -54,6 +54,7 @@ const MODULE_OWNERS: Readonly<Record<string, RegExp>> = {
   'node:util': /^src\//,
   'node:buffer': /^src\//,
   'node:http': /^src\/server\//,
+  'node:net': /^src\/server\/forwarding\.ts$/,
   'node:stream': /^src\/server\//,
   'node:perf_hooks': /^src\/server\/metrics\.ts$/,
   '@bufbuild/cel': /^src\/subscription\/cel\.ts$/,

@@ -11,6 +11,7 @@ import { nodeDisk } from '../../src/base/node-disk.ts'
 import { nullLogger } from '../../src/base/telemetry.ts'
 import { Broker, type BrokerOptions } from '../../src/broker.ts'
 import { MemoryCoordinator } from '../../src/cluster/memory-coordinator.ts'
+import type { Routing } from '../../src/cluster/routing.ts'
 import { resolveConfig } from '../../src/config.ts'
 import type { Server } from '../../src/server/app.ts'
 import { createMetrics } from '../../src/server/metrics.ts'
@@ -27,6 +28,7 @@ export interface TestBroker {
 export async function startTestBroker(
   options: Partial<BrokerOptions> = {},
   clock: Clock = systemClock,
+  routing?: Routing,
 ): Promise<TestBroker> {
   const directory = await mkdtemp(join(tmpdir(), 'tidings-api-'))
   const ports = { clock, random: systemRandom }
@@ -42,6 +44,7 @@ export async function startTestBroker(
       latch,
       coordinator: new MemoryCoordinator(ports),
       coordinatorIsNew: true,
+      ...(routing && { routing }),
     },
     {
       ...resolveConfig({ flags: new Map(), env: {}, file: { drainMs: 1000, reserveBytes: 0 } }),

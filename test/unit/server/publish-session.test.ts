@@ -85,6 +85,7 @@ beforeEach(() => {
   const host = { topic: () => topic } as unknown as Host
   session = new PublishSession(socket, {
     host,
+    routing: null,
     clock,
     logger: nullLogger,
     maxMessageBytes: 500,
