@@ -36,6 +36,8 @@ export interface BrokerOptions extends ServerOptions {
   version: string
   nodeId: string
   autoCreateTopics: boolean
+  /** Topics at once: each costs files, handles and memory. */
+  maxTopics: number
   /** Bytes that may wait for one partition's disk. */
   maxQueuedBytes: number
   /** Memory for batches that were published or read lately, all partitions together. */
@@ -107,6 +109,7 @@ export function createHost(ports: BrokerPorts, options: BrokerOptions, space: Sp
     random,
     nodeId: options.nodeId,
     autoCreateTopics: options.autoCreateTopics,
+    maxTopics: options.maxTopics,
     environment: {
       disk: latchedDisk(ports.disk, latch),
       clock,

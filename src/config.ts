@@ -90,6 +90,7 @@ export const SETTINGS = {
   port: setting(integer(0, 65_535), 7070, 'port to listen on; 0 takes a free one'),
   dataDir: setting(text, './data', 'directory that holds everything the broker keeps'),
   autoCreateTopics: setting(truth, true, 'create a topic when it is first published or subscribed to'),
+  maxTopics: setting(integer(1, 10_000_000), 10_000, 'topics at once; the creation of more is refused'),
   maxMessageBytes: setting(
     integer(1, LIMITS.messageBytesCeiling),
     LIMITS.messageBytesCeiling,

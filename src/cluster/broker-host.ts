@@ -29,6 +29,7 @@ import {
   unlessGone,
 } from './subscription-host.ts'
 import { TopicFiles } from './topic-files.ts'
+import { TopicQuota } from './topic-quota.ts'
 import { type WhyRetained, whyRetained } from './why-retained.ts'
 
 export interface HostOptions {
@@ -38,6 +39,7 @@ export interface HostOptions {
   random: Random
   nodeId: string
   autoCreateTopics: boolean
+  maxTopics: number
   /** What partitions share, but for what the host has itself and for the epoch, which the catalog gives. */
   environment: Omit<PartitionEnvironment, 'leaderEpoch' | 'random' | 'background'>
 }
@@ -58,6 +60,7 @@ export class BrokerHost implements Host {
   readonly #clock: Clock
   readonly #logger: Logger
   readonly #hosted: Map<string, Hosted> = new Map()
+  readonly #quota: TopicQuota
   /** Changes of one topic and its subscriptions come one after the other. */
   readonly #changes = new Serial()
   readonly #startedAt: number
@@ -79,6 +82,7 @@ export class BrokerHost implements Host {
     this.#options = options
     this.#catalog = options.catalog
     this.#environment = { ...options.environment, random: options.random, background: new Serial(), leaderEpoch: 0 }
+    this.#quota = new TopicQuota(options.maxTopics, () => this.#hosted.size)
     this.#files = new TopicFiles(options.environment.disk, options.random)
     this.#clock = options.environment.clock
     this.#logger = options.environment.logger
@@ -165,7 +169,10 @@ export class BrokerHost implements Host {
     this.#mustServe()
     return this.#changes.run(name, async () => {
       const hosted = this.#hosted.get(name)
-      if (!hosted) return { topic: await this.#createTopic(name, acceptTopicSettings(null, patch)), created: true }
+      if (!hosted) {
+        const settings = acceptTopicSettings(null, patch)
+        return { topic: await this.#quota.make(() => this.#createTopic(name, settings)), created: true }
+      }
       await this.#updateTopic(hosted, patch)
       return { topic: hosted.topic, created: false }
     })

@@ -21,6 +21,7 @@ import {
   TidingsError,
 } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
+import { Gate } from '../base/gate.ts'
 import type { Logger } from '../base/telemetry.ts'
 import type { Host } from '../cluster/host.ts'
 import type { Routing } from '../cluster/routing.ts'
@@ -52,6 +53,8 @@ export interface PublishSessionParts {
 
 /** Frames of one connection that are not answered: eight for each of a thousand topics. */
 const UNANSWERED_MAX = 8192
+/** Topics that one connection has made at the same time: others may want some, too. */
+const CREATING_AT_ONCE = 8
 /** A refused publisher is asked to wait for so long, where waiting helps. */
 const RETRY_AFTER_MS = 250
 
@@ -68,8 +71,9 @@ export class PublishSession {
   readonly #parts: PublishSessionParts
   readonly #watch: SocketWatch
   readonly #now: () => number
-  /** Names of the topics that were opened; null while one is still being made, GONE where one was deleted since. */
-  readonly #handles = new Map<number, string | null>()
+  /** Names of the topics that were opened; a symbol of its own while one is still being made, GONE where one was deleted since. */
+  readonly #handles = new Map<number, string | symbol>()
+  readonly #creations = new Gate(CREATING_AT_ONCE)
   #state: State = 'open'
   #unanswered = 0
   #isCorked = false
@@ -125,8 +129,8 @@ export class PublishSession {
       case 'keyed':
         return this.#take(frame)
       case 'shut':
-        // One that is still being opened is told so first.
-        if (this.#handles.get(frame.handle) !== null) this.#handles.delete(frame.handle)
+        // What is still being opened under it is answered all the same.
+        this.#handles.delete(frame.handle)
         return
       case 'auth':
         // Access control is off, so there is no token to check.
@@ -165,37 +169,51 @@ export class PublishSession {
   }
 
   #open(handle: number, name: string): void {
-    const refuse = (error: TidingsError): void => {
-      this.#handles.delete(handle)
-      this.#refuse({ type: 'open', handle, sequence: 0 }, error, false)
-    }
-    const opened = (topic: Topic): void => {
-      this.#handles.set(handle, name)
-      const { partitions, settings } = topic
-      const maxMessageBytes = Math.min(settings.maxMessageBytes, this.#parts.maxMessageBytes)
-      this.#send({ type: 'opened', handle, partitionCount: partitions.length, maxMessageBytes })
-    }
     const before = this.#handles.get(handle)
-    if (before !== undefined && before !== GONE) {
-      // The handle that is there stays.
-      const error = new TidingsError('invalid_argument', `handle ${handle} is open already`)
-      return this.#refuse({ type: 'open', handle, sequence: 0 }, error, false)
-    }
-    if (this.#state !== 'open') return refuse(shuttingDown())
-    if (before === undefined && this.#handles.size >= LIMITS.handles) return refuse(tooManyHandles())
     try {
+      // The handle that is there stays.
+      if (before !== undefined && before !== GONE) throw handleTaken(handle)
+      this.#mustTakeWork()
+      if (before === undefined && this.#handles.size >= LIMITS.handles) throw tooManyHandles()
       checkName('topic', name)
       const topic = this.#existing(name)
-      if (topic) return opened(topic)
+      if (topic) return this.#opened(handle, topic, true)
     } catch (error) {
-      return refuse(errorOf(error))
+      return this.#refuse({ type: 'open', handle, sequence: 0 }, errorOf(error), false)
     }
-    this.#handles.set(handle, null)
+    this.#create(handle, name)
+  }
+
+  #opened(handle: number, { name, partitions, settings }: Topic, isWanted: boolean): void {
+    // The topic's own text: a connection may have the same topic at many handles.
+    if (isWanted) this.#handles.set(handle, name)
+    const maxMessageBytes = Math.min(settings.maxMessageBytes, this.#parts.maxMessageBytes)
+    this.#send({ type: 'opened', handle, partitionCount: partitions.length, maxMessageBytes })
+  }
+
+  #create(handle: number, name: string): void {
+    const opening = Symbol('opening')
+    this.#handles.set(handle, opening)
     this.#unanswered++
-    this.#parts.host.ensureTopic(name).then(
-      (topic) => this.#settle(() => opened(topic)),
-      (error: unknown) => this.#settle(() => refuse(errorOf(error))),
+    // The handle may have been shut meanwhile, and opened again.
+    const isWanted = (): boolean => this.#handles.get(handle) === opening
+    const refused = (error: unknown): void => {
+      if (isWanted()) this.#handles.delete(handle)
+      this.#refuse({ type: 'open', handle, sequence: 0 }, errorOf(error), false)
+    }
+    const made = this.#creations.run(async () => {
+      this.#mustTakeWork()
+      return this.#parts.host.ensureTopic(name)
+    })
+    made.then(
+      (topic) => this.#settle(() => this.#opened(handle, topic, isWanted())),
+      (error: unknown) => this.#settle(() => refused(error)),
     )
+  }
+
+  #mustTakeWork(): void {
+    if (this.#state === 'open') return
+    throw new TidingsError('overloaded', 'the broker is shutting down: try another or later')
   }
 
   #existing(name: string): Topic | null {
@@ -222,7 +240,7 @@ export class PublishSession {
         this.#handles.set(handle, GONE)
         throw new TidingsError('topic_not_found', 'the topic was deleted: open it again')
       }
-      if (this.#state !== 'open') throw shuttingDown()
+      this.#mustTakeWork()
       if (this.#unanswered >= UNANSWERED_MAX) throw tooManyFrames()
       if (frame.type === 'publish') this.#produce(asked, frame, topic)
       else this.#publishAll(asked, frame, topic)
@@ -356,8 +374,8 @@ function receiptOf(outcome: PublishOutcome): KeyedReceipt {
   return { partition, offset, timestamp, duplicate }
 }
 
-function shuttingDown(): TidingsError {
-  return new TidingsError('overloaded', 'the broker is shutting down: try another or later')
+function handleTaken(handle: number): TidingsError {
+  return new TidingsError('invalid_argument', `handle ${handle} is open already`)
 }
 
 function tooManyFrames(): TidingsError {

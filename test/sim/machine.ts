@@ -77,6 +77,7 @@ export class Machine {
         random,
         nodeId: 'sim',
         autoCreateTopics: true,
+        maxTopics: 1000,
         environment: {
           disk,
           clock,

@@ -57,6 +57,7 @@ export class HostRig {
       random: this.#random,
       nodeId: 'n',
       autoCreateTopics: true,
+      maxTopics: 1000,
       environment: shared,
     })
     await this.host.open()

@@ -38,17 +38,45 @@ async function rig() {
   const clock = new SimClock()
   const random = new SimRandom(4)
   const coordinator = new MemoryCoordinator({ clock, random })
-  const boot = async (catalogIsNew: boolean) => {
+  const boot = async (catalogIsNew: boolean, { maxTopics = 1000 } = {}) => {
     const counted = counting(disk.mount())
     const shared = await environment(counted.disk, clock)
     const catalog = new Catalog(coordinator, random)
-    const options = { catalog, catalogIsNew, random, nodeId: 'n', autoCreateTopics: true, environment: shared }
+    const options = {
+      catalog,
+      catalogIsNew,
+      random,
+      nodeId: 'n',
+      autoCreateTopics: true,
+      maxTopics,
+      environment: shared,
+    }
     const host = new BrokerHost(options)
     await host.open()
     return { host, open: counted.open, poison: shared.poison }
   }
   return { disk, boot, /** The store as another sees it. */ catalog: new Catalog(coordinator, new SimRandom(9)) }
 }
+
+describe('the host and the number of topics', () => {
+  it('makes as many as may be, those that are being made included, and more when one went', async () => {
+    const { boot, disk } = await rig()
+    const { host } = await boot(true, { maxTopics: 2 })
+    const made = await Promise.allSettled(['a', 'b', 'c', 'd'].map((name) => host.ensureTopic(name)))
+    expect(made.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected', 'rejected'])
+    const refusal = { code: 'conflict', message: expect.stringContaining('--max-topics') }
+    await expect(host.putTopic('c', {})).rejects.toMatchObject(refusal)
+    await host.putTopic('a', { maxMessageBytes: 100 })
+    await host.deleteTopic('b')
+    await host.putTopic('c', {})
+    await host.close()
+    disk.crash('power')
+    // What is there is served, whatever the bound is now.
+    const { host: again } = await boot(false, { maxTopics: 1 })
+    expect(again.topics().map(({ name }) => name)).toEqual(['a', 'c'])
+    await expect(again.putTopic('d', {})).rejects.toMatchObject(refusal)
+  })
+})
 
 describe('the host on a full disk', () => {
   it('deletes a topic, which is how room is made', async () => {

@@ -59,6 +59,8 @@ let socket: FakeSocket
 let session: PublishSession
 /** Frames that the topic has not answered. */
 let underWay: ProduceDone[]
+/** Topics that are asked for and not made yet. */
+let asked: { name: string; make(error?: TidingsError): void }[]
 
 const part = { partition: 0, baseOffset: 0, timestamp: 0, count: 1 }
 
@@ -82,7 +84,17 @@ beforeEach(() => {
     produce: (_frame: unknown, done: ProduceDone) => void underWay.push(done),
     turnAway: () => false,
   } as unknown as Topic
-  const host = { topic: () => topic } as unknown as Host
+  asked = []
+  const host = {
+    topic: (name: string) => {
+      if (name === 't') return topic
+      throw new TidingsError('topic_not_found', name)
+    },
+    ensureTopic: (name: string) =>
+      new Promise((resolve, reject) => {
+        asked.push({ name, make: (error) => (error ? reject(error) : resolve({ ...topic, name })) })
+      }),
+  } as unknown as Host
   session = new PublishSession(socket, {
     host,
     routing: null,
@@ -134,6 +146,39 @@ describe('a publisher’s session', () => {
     expect(socket.answers.at(-1)).toMatchObject({ type: 'refused', frame: 'publish', sequence: 1 })
     session.receivedBinary(encodeOpen(1, 't'))
     expect(socket.answers.at(-1)).toMatchObject({ type: 'opened' })
+  })
+
+  it('frees a handle that is shut while its topic is being made', async () => {
+    session.receivedBinary(encodeOpen(2, 'slow'))
+    session.receivedBinary(encodeShut(2))
+    session.receivedBinary(encodeOpen(2, 't'))
+    expect(socket.answers.at(-1)).toMatchObject({ type: 'opened', handle: 2 })
+    asked[0]!.make()
+    await settle()
+    // Every opening is answered, and the handle is the later one's.
+    expect(socket.answers.filter(({ type }) => type === 'opened')).toHaveLength(3)
+    session.receivedBinary(publishFrame([recordOf('x')], { handle: 2 }))
+    expect(underWay).toHaveLength(1)
+    session.receivedBinary(encodeOpen(3, 'slow'))
+    session.receivedBinary(encodeShut(3))
+    asked[1]!.make()
+    await settle()
+    session.receivedBinary(publishFrame([recordOf('x')], { handle: 3 }))
+    expect(socket.answers.at(-1)).toMatchObject({ type: 'refused', frame: 'publish', code: 'invalid_argument' })
+  })
+
+  it('has a few topics made at a time, and none for a client that is gone', async () => {
+    for (let handle = 10; handle < 40; handle++) session.receivedBinary(encodeOpen(handle, `new-${handle}`))
+    await settle()
+    expect(asked).toHaveLength(8)
+    asked[0]!.make(new TidingsError('conflict', 'there are as many as may be'))
+    await settle()
+    expect(asked).toHaveLength(9)
+    expect(socket.answers.at(-1)).toMatchObject({ type: 'refused', frame: 'open', handle: 10, code: 'conflict' })
+    session.closed()
+    for (let i = 1; i < 9; i++) asked[i]!.make()
+    await settle()
+    expect(asked).toHaveLength(9)
   })
 
   it('takes a token without a word, and gives a sign of life when asked', () => {
