@@ -23,23 +23,13 @@ import {
   TidingsError,
   VALUE_CHECKED,
 } from '@tidings/sdk/protocol'
-import type { PublishInput, Topic } from '../partition/topic.ts'
+import { EntryError, type PublishInput, type Topic } from '../partition/topic.ts'
 import { delayed, idempotencyKey, TTL_MS_MAX } from './publish-request.ts'
 
 const KNOWN_BITS = HAS_KEY | VALUE_CHECKED | EXPIRES
 const REDRIVEN_TO = Buffer.from(REDRIVEN_TO_HEADER)
 
-/** An error that one entry of a frame is to blame for. */
-export class BadEntry extends TidingsError {
-  readonly entry: number
-
-  constructor(entry: number, error: TidingsError) {
-    super(error.code, `entry ${entry}: ${error.message}`, { cause: error })
-    this.entry = entry
-  }
-}
-
-/** Checks the records of a numbered frame, and turns their times to live into times. Throws BadEntry. */
+/** Checks the records of a numbered frame, and turns their times to live into times. Throws EntryError. */
 export function checkRecords(records: Uint8Array, count: number, maxMessageBytes: number, now: () => number): void {
   let at = 0
   for (let i = 0; i < count; i++) {
@@ -55,7 +45,7 @@ export function checkRecords(records: Uint8Array, count: number, maxMessageBytes
   }
 }
 
-/** An entry of a keyed frame as a message that the topic would take. Throws BadEntry. */
+/** An entry of a keyed frame as a message that the topic would take. Throws EntryError. */
 export function readEntry(
   { partition, due, record }: KeyedEntry,
   index: number,
@@ -86,13 +76,13 @@ export function readEntry(
     topic.check(input)
     return input
   } catch (error) {
-    throw error instanceof BadEntry ? error : new BadEntry(index, TidingsError.from(error))
+    throw error instanceof EntryError ? error : new EntryError(index, TidingsError.from(error))
   }
 }
 
 function checkSize(valueBytes: number, entry: number, maxMessageBytes: number): void {
   if (valueBytes <= maxMessageBytes) return
-  throw new BadEntry(
+  throw new EntryError(
     entry,
     new TidingsError(
       'message_too_large',
@@ -158,14 +148,43 @@ function headersFlaw(bytes: Uint8Array, at: number, hasNamedType: boolean): stri
       continue
     }
     count++
+    if (count > LIMITS.headerCount) return `a message may have at most ${LIMITS.headerCount} headers`
     total += nameBytes + valueBytes
+    if (!isLowerCase(bytes, nameAt, nameAt + nameBytes)) return 'the name of a header is not in lower case'
+    if (count > 1 && isRepeated(bytes, to - getU16(bytes, at + 8), nameAt, nameBytes))
+      return 'two headers have one name'
     if (nameBytes === REDRIVEN_TO.length && REDRIVEN_TO.equals(bytes.subarray(nameAt, nameAt + nameBytes))) {
       return `the header "${REDRIVEN_TO_HEADER}" is the broker's own`
     }
   }
-  if (count > LIMITS.headerCount) return `a message may have at most ${LIMITS.headerCount} headers`
   if (total > LIMITS.headersBytes) return `the headers of a message may have at most ${LIMITS.headersBytes} bytes`
   return null
+}
+
+function isLowerCase(bytes: Uint8Array, from: number, to: number): boolean {
+  for (let i = from; i < to; i++) {
+    const byte = bytes[i]!
+    if (byte >= 0x41 && byte <= 0x5a) return false
+    if (byte <= 0x7f) continue
+    const text = Buffer.from(bytes.buffer, bytes.byteOffset + from, to - from).toString('utf8')
+    return text === text.toLowerCase()
+  }
+  return true
+}
+
+/** Whether a header from `from` on, before this one, has its name. */
+function isRepeated(bytes: Uint8Array, from: number, nameAt: number, nameBytes: number): boolean {
+  for (let at = from; at + 3 < nameAt; ) {
+    const length = bytes[at]!
+    if (length === nameBytes && isSame(bytes, at + 3, nameAt, nameBytes)) return true
+    at += 3 + length + getU16(bytes, at + 1)
+  }
+  return false
+}
+
+function isSame(bytes: Uint8Array, one: number, other: number, length: number): boolean {
+  for (let i = 0; i < length; i++) if (bytes[one + i] !== bytes[other + i]) return false
+  return true
 }
 
 /** Whether the bytes are UTF-8; short ASCII, the common case, without a call outside. */
@@ -175,6 +194,6 @@ function isText(bytes: Uint8Array, from: number, to: number): boolean {
   return true
 }
 
-function bad(entry: number, wrong: string): BadEntry {
-  return new BadEntry(entry, new TidingsError('invalid_argument', wrong))
+function bad(entry: number, wrong: string): EntryError {
+  return new EntryError(entry, new TidingsError('invalid_argument', wrong))
 }
