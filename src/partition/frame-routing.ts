@@ -1,7 +1,8 @@
 /**
- * A producer's frame on its way into partitions: checked, and its records sorted by where they go. The answer
- * depends on nothing but the frame and its number of partitions, so that a repetition goes where the first went,
- * after a restart and after the topic has grown. Pure, and hot: no object for a record.
+ * A producer's frame on its way into partitions: its records sorted by where they go, and checked where they are to be
+ * stored. Where they go depends on nothing but the frame and its number of partitions, so that a repetition goes where
+ * the first went, after a restart and after the topic has grown; what the topic asks of its messages by now does not
+ * concern what is stored. Pure, and hot: no object for a record.
  */
 import {
   EXPIRES,
@@ -59,44 +60,38 @@ export interface RecordRules {
 
 export interface FramePart {
   partition: number
-  bytes: Uint8Array
   count: number
-  /** Bits of the batch header. */
-  attributes: number
+  /** Of its records. */
+  size: number
 }
 
 export interface RoutedFrame {
   parts: FramePart[]
   /** For each record the index of its part; null where there is one part. */
   partOf: Uint16Array | null
+  /** Bits of the header of a batch with its records. */
+  attributes: number
 }
 
 /** Throws EntryError, or `invalid_argument` for a frame that is not as ProducedFrame says. */
-export function routeFrame(frame: ProducedFrame, rules: RecordRules): RoutedFrame {
-  const { records, partitionCount } = frame
-  if (partitionCount === 1) {
-    const attributes = checkRecords(frame, rules)
-    return { parts: [{ partition: 0, bytes: records, count: frame.count, attributes }], partOf: null }
-  }
-  const attributes = checkRecords(frame, rules)
-  return sortRecords(frame, attributes)
+export function routeFrame(frame: ProducedFrame): RoutedFrame {
+  const { records, count, partitionCount } = frame
+  const attributes = checkShape(frame)
+  if (partitionCount > 1) return sortRecords(frame, attributes)
+  return { parts: [{ partition: 0, count, size: records.length }], partOf: null, attributes }
 }
 
 /** Answers the bits of a batch with these records. */
-function checkRecords({ records, count }: ProducedFrame, rules: RecordRules): number {
-  const { maxMessageBytes, check } = rules
+function checkShape({ records, count }: ProducedFrame): number {
   let at = 0
   let bits = 0
   for (let i = 0; i < count; i++) {
     const end = at + RECORD_HEADER_BYTES > records.length ? -1 : at + 4 + getU32(records, at)
     if (end === -1 || end > records.length)
       throw new TidingsError('invalid_argument', `entry ${i}: the frame ends in it`)
-    const valueBytes = end - recordValueAt(records, at)
-    if (valueBytes > maxMessageBytes) throw tooLarge(i, valueBytes, rules)
     if (records[at + 10] !== 0) throw keyed(i)
     records[at + 4]! &= ~VALUE_CHECKED
     bits |= records[at + 4]!
-    if (check !== null) checkValue(records, at, end, i, check)
     at = end
   }
   if (count === 0 || at !== records.length) {
@@ -106,6 +101,20 @@ function checkRecords({ records, count }: ProducedFrame, rules: RecordRules): nu
     )
   }
   return bits & EXPIRES ? HAS_EXPIRY : 0
+}
+
+/** Throws EntryError for the first record that is not as the topic asks. Notes at those with a schema that they are checked. */
+export function checkRules({ records, count }: ProducedFrame, rules: RecordRules): void {
+  const { maxMessageBytes, check } = rules
+  if (check === null && records.length <= maxMessageBytes) return
+  let at = 0
+  for (let i = 0; i < count; i++) {
+    const end = at + 4 + getU32(records, at)
+    const valueBytes = end - recordValueAt(records, at)
+    if (valueBytes > maxMessageBytes) throw tooLarge(i, valueBytes, rules)
+    if (check !== null) checkValue(records, at, end, i, check)
+    at = end
+  }
 }
 
 function checkValue(
@@ -167,19 +176,16 @@ function sortRecords(frame: ProducedFrame, attributes: number): RoutedFrame {
     counts[part]! += 1
     at = end
   }
-  if (numbers.length === 1) {
-    return { parts: [{ partition: numbers[0]!, bytes: records, count, attributes }], partOf: null }
-  }
-  const bodies = scatter(records, partOf, sizes)
-  const parts = numbers.map((partition, i) => ({ partition, bytes: bodies[i]!, count: counts[i]!, attributes }))
-  return { parts, partOf }
+  const parts = numbers.map((partition, i) => ({ partition, count: counts[i]!, size: sizes[i]! }))
+  return { parts, partOf: parts.length > 1 ? partOf : null, attributes }
 }
 
 /** The records of each part, back to back; records that go the same way one after the other are copied together. */
-function scatter(records: Uint8Array, partOf: Uint16Array, sizes: readonly number[]): Buffer[] {
+export function bodiesOf({ records }: ProducedFrame, { parts, partOf }: RoutedFrame): Uint8Array[] {
+  if (!partOf) return [records]
   const source = Buffer.from(records.buffer, records.byteOffset, records.length)
-  const bodies = sizes.map((size) => Buffer.allocUnsafeSlow(size))
-  const ends = sizes.map(() => 0)
+  const bodies = parts.map(({ size }) => Buffer.allocUnsafeSlow(size))
+  const ends = parts.map(() => 0)
   let from = 0
   let at = 0
   for (let i = 0; i < partOf.length; i++) {

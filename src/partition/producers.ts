@@ -10,6 +10,8 @@ import { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
 import type { AppendListener } from './append.ts'
 import {
+  bodiesOf,
+  checkRules,
   type FrameName,
   type FramePart,
   type ProducedFrame,
@@ -116,12 +118,13 @@ export class Producers {
 
   #take(frame: ProducedFrame, done: ProduceDone, now: number): void {
     const { producerId, sequence } = frame
-    const routed = routeFrame(frame, this.#target.rules)
+    const routed = routeFrame(frame)
     const places = routed.parts.map((part) => this.#place(frame, part))
     const missing = routed.parts.filter((_, i) => places[i] === null)
-    for (const part of missing) this.#target.partitions[part.partition]!.admit(part.bytes.length)
     const one = new FrameUnderWay(this, frame, routed, places, done)
     if (missing.length === 0) return one.settle()
+    checkRules(frame, this.#target.rules)
+    for (const { partition, size } of missing) this.#target.partitions[partition]!.admit(size)
     this.#window.taken(producerId, sequence, now)
     const underWay = this.#underWay.get(producerId)
     if (underWay) underWay.push(one)
@@ -204,15 +207,18 @@ class FrameUnderWay {
     return this.#open.some(({ index, isGivenUp }) => !isGivenUp && this.#routed.parts[index]!.partition === partition)
   }
 
-  submit(partitions: readonly LogPartition[], { producerId, sequence }: ProducedFrame): void {
+  submit(partitions: readonly LogPartition[], frame: ProducedFrame): void {
+    const { producerId, sequence } = frame
+    const { attributes } = this.#routed
+    const bodies = bodiesOf(frame, this.#routed)
     this.#routed.parts.forEach((_, i) => {
       if (this.#places[i] === null) this.#open.push(new PartUnderWay(this, i))
     })
     this.#unsettled = this.#open.length
     for (const part of this.#open) {
-      const { partition, bytes, count, attributes } = this.#routed.parts[part.index]!
+      const { partition, count } = this.#routed.parts[part.index]!
       try {
-        const records = { bytes, count, attributes, producer: { id: producerId, sequence } }
+        const records = { bytes: bodies[part.index]!, count, attributes, producer: { id: producerId, sequence } }
         partitions[partition]!.append(records, part)
       } catch (error) {
         part.failed(TidingsError.from(error))

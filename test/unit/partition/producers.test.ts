@@ -263,6 +263,19 @@ describe('a frame', () => {
     expect(await stored(rig)).toEqual(['1', '2'])
   })
 
+  it('is known again when it is stored, whatever the topic asks of its messages by now', async () => {
+    const rig = await producerRig({ partitions: 2 })
+    const records = texts('a long one', 'b')
+    const first = await produce(rig.topic, frame(0, records, { partitionCount: 2 }))
+    const { settings } = rig.topic
+    rig.topic.configure({ ...settings, maxMessageBytes: 3, schema: { type: 'number' } })
+    const again = await produce(rig.topic, frame(0, records, { partitionCount: 2 }))
+    expect(again).toMatchObject({ duplicate: true, parts: first.parts })
+    // What is to be stored is held to it.
+    const error = await refusal(rig.topic, frame(1, records, { partitionCount: 2 }))
+    expect(error).toMatchObject({ code: 'message_too_large', entry: 0 })
+  })
+
   it('is refused where it is not what it says, or a record has an Idempotency-Key', async () => {
     const rig = await producerRig()
     const secret = encodeRecord({
