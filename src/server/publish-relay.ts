@@ -24,8 +24,8 @@ const HANDSHAKE_MS = 3000
 
 /** What the publisher's session is to it. */
 export interface RelayHost {
-  /** The topic that a handle was opened for here; null: it is being opened; undefined: there is none. */
-  nameOf(handle: number): string | null | undefined
+  /** The topic that a handle was opened for here; a symbol: it is being opened; undefined: there is none. */
+  nameOf(handle: number): string | symbol | undefined
   /** This broker leads the topic: the session answers. */
   open(handle: number, name: string): void
   refuseOpen(handle: number, error: TidingsError): void
@@ -62,7 +62,7 @@ export class PublishRelay {
     if (frame.type === 'open') return this.#takesOpen(handle, frame.topic, bytes)
     const passed = this.#handles.get(handle)
     const name = passed?.name ?? this.#host.nameOf(handle)
-    if (!name || passed?.url === null) return false
+    if (typeof name !== 'string' || name === '' || passed?.url === null) return false
     const route = this.#routing.known(name)
     const url = route && !route.isHere ? route.url : null
     // What was sent before on this handle may never be answered where the topic is now.
