@@ -43,6 +43,7 @@ export class Consuming {
           subscription,
           prefetch,
           isBatchAcked,
+          values,
           onMessage: (value) => {
             const { number, at } = payload.read(value)
             if (at > 0) this.#latencies.add(sharedNow() - at)

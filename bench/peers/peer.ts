@@ -8,6 +8,8 @@
  * an answer to one, when that came.
  */
 
+import type { ValueKind } from './payload.ts'
+
 export interface Peer {
   readonly label: string
   /** What has happened to a message when its publish resolves, and the settings that make it so. */
@@ -40,6 +42,8 @@ export interface Consumption {
   prefetch: number
   /** Acknowledge many at once where the broker can; one by one otherwise. */
   isBatchAcked: boolean
+  /** What the messages were published as. */
+  values: ValueKind
   onMessage: (value: unknown) => void
   onAcked: (count: number) => void
 }

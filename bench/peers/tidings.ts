@@ -10,7 +10,7 @@ const MAX_UNACKED = 200_000
 export const tidings: Peer = {
   label: 'Tidings',
   durability:
-    'fdatasync before the receipt; `tidings serve` with its defaults, one partition a topic; @tidings/sdk with its defaults, a handler that acknowledges by returning',
+    'fdatasync before the receipt; `tidings serve` with its defaults, one partition a topic; @tidings/sdk with its defaults, a handler that acknowledges by returning, and reads `message.bytes`',
   async prepare() {
     const { stdout } = await runCli(['--version'])
     return stdout.trim().split('\n')[0] || 'this commit'
@@ -77,11 +77,12 @@ class TidingsClient implements PeerClient {
     return (value) => to.publish(value)
   }
 
-  async consume({ topics, subscription, prefetch, onMessage, onAcked }: Consumption): Promise<void> {
+  async consume({ topics, subscription, prefetch, values, onMessage, onAcked }: Consumption): Promise<void> {
     await new Promise<void>((resolve) => {
       const options = { prefetch, concurrency: prefetch, onConnect: resolve }
-      this.#client.topic(place(topics)).subscribe(subscription, options, async (message) => {
-        onMessage(message.value)
+      this.#client.topic(place(topics)).subscribe(subscription, options, (message) => {
+        // What came as JSON is an object; bytes are looked at where they lie, as the other clients give them.
+        onMessage(values === 'json' ? message.value : message.bytes)
         onAcked(1)
       })
     })

@@ -36,6 +36,7 @@ export interface ConsumerOwner {
 
 /** A broker speaks first, and at once. */
 const WELCOME_MS = 15_000
+const ACK: Decision = { verb: 'ack' }
 
 export class Consumer<T> implements ConnectionUser, HeldOwner {
   readonly dialect = consumeDialect
@@ -94,11 +95,11 @@ export class Consumer<T> implements ConnectionUser, HeldOwner {
     return this.#mode === 'running' ? this.#holding.next() : undefined
   }
 
-  /** Its handler has ended; `failure` is null where it did well. */
+  /** Its handler has ended; `failure` is null where it did well. Whoever says so goes on by itself. */
   finished(held: Held<T>, failure: { reason: string } | null): void {
     if (!held.message.isSettled && this.#mode !== 'finished') {
       if (failure) held.message.nack(failure)
-      else this.#decide(held, { verb: 'ack' }, null)
+      else this.#decide(held, ACK, null)
     }
     this.#holding.finished(held)
   }
@@ -114,12 +115,7 @@ export class Consumer<T> implements ConnectionUser, HeldOwner {
 
   /** Hands back what is still being handled, and asks whether all acknowledgements are durable. */
   giveUp(): void {
-    this.#release(
-      this.#holding
-        .running()
-        .filter(({ isLeased }) => isLeased)
-        .map(stretchOf),
-    )
+    this.#release(this.#holding.running().filter(({ isLeased }) => isLeased))
     this.#settlements.confirmLatest()
     this.#flushSoon()
   }
@@ -132,41 +128,40 @@ export class Consumer<T> implements ConnectionUser, HeldOwner {
 
   settle(held: Held<unknown>, decision: Decision, isAwaited: boolean): Promise<boolean> {
     if (this.#mode === 'finished' || (this.#hasHandler && held.isDone)) return Promise.resolve(false)
-    if (!isAwaited) {
-      this.#decide(held, decision, null)
-      return Promise.resolve(false)
-    }
-    return new Promise((resolve) => this.#decide(held, decision, resolve))
+    const decided = new Promise<boolean>((resolve) => {
+      this.#decide(held, decision, isAwaited ? resolve : null)
+      if (!isAwaited) resolve(false)
+    })
+    this.#owner.progress()
+    return decided
   }
 
   extend(held: Held<unknown>, ms: number): void {
     held.leasedAt = this.#connector.clock.monotonic()
-    this.#settlements.extend(stretchOf(held), ms)
+    this.#settlements.extend(held, ms)
     this.#flushSoon()
   }
 
   #decide(held: Held<unknown>, decision: Decision, done: ((isAcked: boolean) => void) | null): void {
     const { isLeased, attempt } = held
-    const at = stretchOf(held)
     this.#holding.settled(held)
     if (decision.verb === 'ack' || decision.verb === 'reject') {
-      this.#settlements.final(at, attempt, decision, done, isLeased)
+      this.#settlements.final(held, attempt, decision, done, isLeased)
     } else if (isLeased) {
       // A failure under a delivery that is gone says nothing: the message comes again anyway.
-      if (decision.verb === 'release') this.#settlements.release(at)
-      else this.#settlements.nack(at, decision.delayMs, decision.reason?.slice(0, LIMITS.reasonBytes))
+      if (decision.verb === 'release') this.#settlements.release(held)
+      else this.#settlements.nack(held, decision.delayMs, decision.reason?.slice(0, LIMITS.reasonBytes))
       this.#release(this.#holding.behind(held))
       this.#raiseFence(held)
     }
     this.#flushSoon()
-    this.#owner.progress()
   }
 
-  #raiseFence({ topic, partition, offset, message }: Held<unknown>): void {
+  #raiseFence({ topic, partition, from, message }: Held<unknown>): void {
     const { type } = this.#holding.settings
     const key = type === 'key_shared' ? message.key : null
     if (type === 'shared' || (type === 'key_shared' && key === null)) return
-    this.#fences.raise(topic, partition, key, offset)
+    this.#fences.raise(topic, partition, key, from)
   }
 
   #release(stretches: readonly Stretch[]): void {
@@ -318,8 +313,4 @@ export class Consumer<T> implements ConnectionUser, HeldOwner {
       // There is nobody else to tell.
     }
   }
-}
-
-function stretchOf({ topic, partition, offset }: Held<unknown>): Stretch {
-  return { topic, partition, from: offset, to: offset + 1 }
 }

@@ -1,9 +1,11 @@
 /**
  * A message that somebody has in hand: it was taken to be handled and is not finished. A record, kept by holding.ts;
- * what its message is told to do goes to the consumer.
+ * what its message is told to do goes to the consumer. It is the stretch of its one offset, so that saying where it
+ * lies takes no other object.
  */
 import { type Decided, type Decision, Message } from './message.ts'
 import type { Parcel } from './parcel.ts'
+import type { Stretch } from './stretch.ts'
 
 /** Hears what becomes of the messages in hand; the promise says whether the broker confirmed it. */
 export interface HeldOwner {
@@ -11,11 +13,12 @@ export interface HeldOwner {
   extend(held: Held<unknown>, ms: number): void
 }
 
-export class Held<T> implements Decided {
+export class Held<T> implements Decided, Stretch {
   readonly message: Message<T>
   readonly topic: string
   readonly partition: number
-  readonly offset: number
+  readonly from: number
+  readonly to: number
   /** Where messages of its key go one after the other. */
   readonly lane: string | null
   readonly arrivedAt: number
@@ -34,7 +37,8 @@ export class Held<T> implements Decided {
     this.message = new Message<T>(parcel, index, this)
     this.topic = parcel.topic
     this.partition = parcel.partition
-    this.offset = parcel.baseOffset + index
+    this.from = parcel.baseOffset + index
+    this.to = this.from + 1
     this.lane = lane
     this.arrivedAt = parcel.arrivedAt
     this.attempt = parcel.attempt

@@ -29,6 +29,8 @@ export class Holding<T> {
   readonly #options: HoldingOptions
   readonly #waiting = new WaitingMessages()
   readonly #running = new HeldList()
+  readonly #begun = (parcel: Parcel, index: number, lane: string | null): Held<T> =>
+    new Held<T>(parcel, index, lane, this.#owner)
   /** By place: nothing at or past the offset has come since nothing was here. */
   readonly #tops = new Map<string, number>()
   settings: HoldingSettings
@@ -69,7 +71,7 @@ export class Holding<T> {
 
   /** The next message that may be handled; it is being handled from now on. */
   next(): Held<T> | undefined {
-    const held = this.#waiting.next((parcel, index, lane) => new Held<T>(parcel, index, lane, this.#owner))
+    const held = this.#waiting.next(this.#begun)
     if (held) this.#running.add(held)
     return held
   }
@@ -95,7 +97,7 @@ export class Holding<T> {
     const key = type === 'key_shared' ? failed.message.key : null
     return this.#takeOut((parcel, index) => {
       if (parcel.topic !== failed.topic || parcel.partition !== failed.partition) return false
-      if (parcel.baseOffset + index <= failed.offset) return false
+      if (parcel.baseOffset + index <= failed.from) return false
       return type !== 'key_shared' || parcel.keyOf(index) === key
     })
   }
@@ -127,7 +129,7 @@ export class Holding<T> {
       for (const held of this.#running) {
         if (!held.isLeased || !isDue(held)) continue
         held.leasedAt = now
-        due.push({ topic: held.topic, partition: held.partition, from: held.offset, to: held.offset + 1 })
+        due.push(held)
       }
     }
     const parcels = new Set<Parcel>()
@@ -161,7 +163,7 @@ export class Holding<T> {
     })
     const inHand = new Map<number, Held<unknown>>()
     for (const held of this.#running) {
-      const { offset } = held
+      const { from: offset } = held
       if (offset < low || offset >= high || held.partition !== partition || held.topic !== topic) continue
       if (!this.#options.hasHandler) this.finished(held)
       else if (!held.message.isSettled) inHand.set(offset - baseOffset, held)

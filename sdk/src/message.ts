@@ -33,7 +33,7 @@ export class Message<T> {
   readonly #index: number
   readonly #decided: Decided
   #settled: Promise<boolean> | undefined
-  #read: { contentType: string; headers: Readonly<Record<string, string>> } | undefined
+  #headers: Readonly<Record<string, string>> | undefined
   #value: T | undefined
   #hasValue = false
 
@@ -70,18 +70,27 @@ export class Message<T> {
 
   /** What JSON gives back; a string for text; a Uint8Array for everything else, and for JSON or text that is not what it claims to be. */
   get value(): T {
-    if (!this.#hasValue) this.adopt(this.#parcel.valueOf(this.#index, this.contentType) as T)
+    if (!this.#hasValue) this.adopt(this.#parcel.valueOf(this.#index) as T)
     return this.#value as T
+  }
+
+  /**
+   * The value as it came, whatever its content type, and not copied: a view of the frame that brought it and others. For
+   * decoders of one's own. Copy what is kept for long, and what is transferred to a worker.
+   */
+  get bytes(): Uint8Array {
+    return this.#parcel.bytesOf(this.#index)
   }
 
   /** By their names in lower case. */
   get headers(): Readonly<Record<string, string>> {
-    return this.#head.headers
+    this.#headers ??= this.#parcel.headersOf(this.#index)
+    return this.#headers
   }
 
   /** What the publisher said that the value is. */
   get contentType(): string {
-    return this.#head.contentType
+    return this.#parcel.contentTypeOf(this.#index)
   }
 
   /** RFC 3339, UTC. */
@@ -145,11 +154,6 @@ export class Message<T> {
     const isAwaited = decision.verb === 'ack' || decision.verb === 'reject'
     this.#settled ??= this.#decided.settle(decision, isAwaited)
     return this.#settled
-  }
-
-  get #head(): { contentType: string; headers: Readonly<Record<string, string>> } {
-    this.#read ??= this.#parcel.headersOf(this.#index)
-    return this.#read
   }
 }
 

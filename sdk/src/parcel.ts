@@ -5,7 +5,7 @@
  */
 import type { MessagesEvent } from './protocol/consume-frames.ts'
 import { formatMessageId, formatTimestamp, valueKind } from './protocol/message.ts'
-import { recordHeaders, recordKey, recordValueAt } from './protocol/record.ts'
+import { recordContentType, recordHeaders, recordKey, recordValueAt } from './protocol/record.ts'
 
 /** Strict, and leaves a byte order mark where it is: what is not what it claims to be is given as bytes. */
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -60,16 +60,26 @@ export class Parcel {
     return key && lenient.decode(key)
   }
 
-  headersOf(index: number): { contentType: string; headers: Record<string, string> } {
-    const { contentType, headers } = recordHeaders(this.#bytes, this.#positions[index]!)
-    return { contentType, headers: Object.fromEntries(headers) }
+  contentTypeOf(index: number): string {
+    return recordContentType(this.#bytes, this.#positions[index]!)
+  }
+
+  headersOf(index: number): Record<string, string> {
+    return Object.fromEntries(recordHeaders(this.#bytes, this.#positions[index]!).headers)
+  }
+
+  /** The value as it came: a view. */
+  bytesOf(index: number): Uint8Array {
+    const bytes = this.#bytes
+    const from = recordValueAt(bytes, this.#positions[index]!)
+    // Not a subarray, which is a Buffer's own way where the frame is one.
+    return new Uint8Array(bytes.buffer, bytes.byteOffset + from, this.#positions[index + 1]! - from)
   }
 
   /** What the content type claims, where it is that; else the bytes. */
-  valueOf(index: number, contentType: string): unknown {
-    const at = this.#positions[index]!
-    const bytes = this.#bytes.subarray(recordValueAt(this.#bytes, at), this.#positions[index + 1])
-    const kind = valueKind(contentType)
+  valueOf(index: number): unknown {
+    const bytes = this.bytesOf(index)
+    const kind = valueKind(this.contentTypeOf(index))
     if (kind !== 'binary') {
       try {
         const text = strict.decode(bytes)
@@ -78,6 +88,6 @@ export class Parcel {
         // As bytes, then.
       }
     }
-    return new Uint8Array(bytes)
+    return bytes.slice()
   }
 }

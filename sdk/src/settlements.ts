@@ -62,7 +62,7 @@ export class Settlements {
       this.#finals.push(final)
     }
     if (done) (final!.waiters ??= []).push({ offset: from, done })
-    if (!isLeased) this.#recent.lost({ ...at, attempt, verb, reason, waiters: null })
+    if (!isLeased) this.#recent.lost({ topic, partition, from, to, attempt, verb, reason, waiters: null })
   }
 
   nack(at: Stretch, delayMs: number | undefined, reason: string | undefined): void {

@@ -178,8 +178,7 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
     while (this.#consumer.runningCount < this.#concurrency) {
       const held = this.#consumer.take()
       if (!held) break
-      this.#run(handler, held)
-      if (++started < STARTED_MAX) continue
+      if (this.#run(handler, held) || ++started < STARTED_MAX) continue
       // Those that have ended meanwhile make room, in memory too, before more begin.
       queueMicrotask(() => this.#handle(handler))
       break
@@ -187,15 +186,19 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
     this.#isHandling = false
   }
 
-  /** A handler that ends at once costs no promise. */
-  #run(handler: Handler<T>, held: Held<T>): void {
+  /** Whether it has ended already: a handler that ends at once costs no promise. */
+  #run(handler: Handler<T>, held: Held<T>): boolean {
     let ended: unknown
     try {
       ended = this.#inspect === null ? handler(held.message) : this.#inspected(this.#inspect, handler, held.message)
     } catch (error) {
-      return this.#failed(held, error)
+      this.#failed(held, error)
+      return true
     }
-    if (!isThenable(ended)) return this.#consumer.finished(held, null)
+    if (!isThenable(ended)) {
+      this.#consumer.finished(held, null)
+      return true
+    }
     Promise.resolve(ended).then(
       () => {
         this.#consumer.finished(held, null)
@@ -206,6 +209,7 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
         this.#progress()
       },
     )
+    return false
   }
 
   async #inspected(inspect: Inspector, handler: Handler<T>, message: Message<T>): Promise<void> {

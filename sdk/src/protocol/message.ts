@@ -62,6 +62,7 @@ export interface Receipt {
 /** What kind of value a content type claims: decides between `value` and `base64`. */
 export function valueKind(contentType: string): 'json' | 'text' | 'binary' {
   if (contentType === 'application/json') return 'json'
+  if (contentType === 'application/octet-stream') return 'binary'
   const semicolon = contentType.indexOf(';')
   const media = (semicolon === -1 ? contentType : contentType.slice(0, semicolon)).trim().toLowerCase()
   if (media === 'application/json' || media.endsWith('+json')) return 'json'

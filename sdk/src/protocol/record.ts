@@ -160,6 +160,10 @@ export function recordValueChecked(bytes: Uint8Array, at: number): boolean {
   return (bytes[at + 4]! & VALUE_CHECKED) !== 0
 }
 
+export function recordContentType(bytes: Uint8Array, at: number): string {
+  return CONTENT_TYPES[bytes[at + 5]!] ?? recordHeaders(bytes, at).contentType
+}
+
 /** The content type and the headers, in the order in which they were given. */
 export function recordHeaders(bytes: Uint8Array, at: number): { contentType: string; headers: [string, string][] } {
   const headers: [string, string][] = []

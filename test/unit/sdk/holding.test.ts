@@ -101,7 +101,7 @@ describe('a holding', () => {
     const held = holding(type)
     held.arrive(span(0, ['a', 'a', 'b']), 0)
     const started: number[] = []
-    for (let next = held.next(); next; next = held.next()) started.push(next.offset)
+    for (let next = held.next(); next; next = held.next()) started.push(next.from)
     expect([started, held.runningCount]).toEqual([expected, expected.length])
   })
 

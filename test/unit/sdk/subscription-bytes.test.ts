@@ -1,4 +1,5 @@
 /** What a subscription makes of the bytes that come. */
+import type { Message } from '@tidings/sdk'
 import { describe, expect, it } from 'vitest'
 import { Hands, opened, SubscriptionRig } from '../../support/client-rig.ts'
 import { messagesFrame } from '../../support/messages-frame.ts'
@@ -39,6 +40,22 @@ describe('a subscription', () => {
       second.ping()
     }
     expect(second.isTerminated).toBe(true)
+  })
+
+  it('shows the bytes of a value, whatever its type, where they lie, and gives a value of bytes a buffer of its own', async () => {
+    const messages: Message<unknown>[] = []
+    const rig = await opened({}, (message) => void messages.push(message))
+    const frame = messagesFrame(0, [
+      { value: '{"a":1}' },
+      { value: Uint8Array.of(0xff, 0), contentType: 'application/octet-stream', key: 'k', headers: [['h', 'v']] },
+      { value: '', contentType: 'text/x-none' },
+    ])
+    rig.socket.sayBytes(frame)
+    await settle()
+    expect(messages.map(({ bytes }) => Buffer.from(bytes).toString('latin1'))).toEqual(['{"a":1}', '\xff\0', ''])
+    expect(messages.map(({ bytes }) => bytes.buffer === frame.buffer)).toEqual([true, true, true])
+    const value = messages[1]!.value as Uint8Array
+    expect([value.buffer.byteLength, value.constructor]).toEqual([2, Uint8Array])
   })
 
   it('reads no more of a message than it is asked for, and gives as bytes what is not what it claims to be', async () => {
