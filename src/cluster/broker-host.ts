@@ -11,7 +11,7 @@ import type { Clock, Random, Timer } from '../base/clock.ts'
 import { Serial } from '../base/serial.ts'
 import type { Logger } from '../base/telemetry.ts'
 import { LogPartition, type PartitionEnvironment } from '../partition/partition.ts'
-import { HostedTopic, type Topic } from '../partition/topic.ts'
+import { HostedTopic, type Topic, type TopicEnd } from '../partition/topic.ts'
 import { acceptTopicSettings } from '../partition/topic-settings.ts'
 import { CursorStore } from '../subscription/cursor-store.ts'
 import type { Subscription } from '../subscription/subscription.ts'
@@ -360,7 +360,7 @@ export class BrokerHost implements Host {
     return hosted
   }
 
-  async #closeTopic(hosted: Hosted, why: 'deleted' | 'closing'): Promise<void> {
+  async #closeTopic(hosted: Hosted, why: TopicEnd): Promise<void> {
     hosted.topic.changed(why)
     await Promise.all([...hosted.subscriptions.values()].map((subscription) => subscription.close(why)))
     for (const store of hosted.cursors) store.close()

@@ -82,8 +82,9 @@ export interface Topic {
   cancelScheduled(id: number): Promise<boolean>
 }
 
-/** `closing`: with the broker, which may serve the topic again after a restart. */
-export type TopicChange = 'grown' | 'deleted' | 'closing'
+/** `closing`: with the broker, which may serve the topic again after a restart. `moved`: another broker leads it now. */
+export type TopicEnd = 'deleted' | 'closing' | 'moved'
+export type TopicChange = 'grown' | TopicEnd
 
 /** A keyed publish under way, and the repetitions of it that wait for its outcome. */
 interface PendingKey {

@@ -5,9 +5,10 @@
  * read costs its share of the socket's memory plus references to batches that others read too. One that takes
  * nothing for too long is ended, as is one that is silent. Frames of a turn of the event loop leave in one write.
  */
-import { CLOSE, LIMITS, type RequestTag, TidingsError } from '@tidings/sdk/protocol'
+import { CLOSE, ERRORS, LIMITS, type RequestTag, TidingsError } from '@tidings/sdk/protocol'
 import type { Clock, Timer } from '../base/clock.ts'
 import type { Logger } from '../base/telemetry.ts'
+import type { TopicEnd } from '../partition/topic.ts'
 import type {
   Attachment,
   Confirmed,
@@ -51,6 +52,12 @@ export const SOCKET_BYTES_MAX = 262_144
 const BEHIND_MAX = 10_000
 /** Confirmations that wait for the disk: while that stalls, a client that goes on asking would pile them up. */
 const UNCONFIRMED_MAX = 65_536
+/** How a consumer is told that what it reads has ended here. */
+const ENDS: Readonly<Record<TopicEnd, { code: number; reason: string }>> = {
+  deleted: { code: CLOSE.deleted, reason: 'the subscription was deleted' },
+  closing: { code: CLOSE.restarting, reason: 'the broker is restarting' },
+  moved: { code: ERRORS.no_leader.close, reason: 'another broker leads the topic now: connect again' },
+}
 const PING_INTERVAL_MS = 15_000
 const SILENCE_MAX_MS = 30_000
 
@@ -128,10 +135,10 @@ export class Session implements ConsumerPort, Outlet {
     return this.#state === 'open' && this.#waiting.length === 0 && this.#socket.bufferedBytes() < SOCKET_BYTES_MAX
   }
 
-  ended(why: 'deleted' | 'closing'): void {
+  ended(why: TopicEnd): void {
     this.#attachment = undefined
-    if (why === 'deleted') this.#end(CLOSE.deleted, 'the subscription was deleted')
-    else this.#end(CLOSE.restarting, 'the broker is restarting')
+    const { code, reason } = ENDS[why]
+    this.#end(code, reason)
   }
 
   // --- from the socket ---

@@ -8,7 +8,7 @@ import type { Clock, Timer } from '../base/clock.ts'
 import type { Logger } from '../base/telemetry.ts'
 import type { RecordBatch } from '../log/record-batch.ts'
 import type { Partition } from '../partition/partition.ts'
-import type { Topic } from '../partition/topic.ts'
+import type { Topic, TopicEnd } from '../partition/topic.ts'
 import { type EventSource, type Slice, type Standing, sliceOf } from './event-slice.ts'
 import type { EventStream } from './event-stream.ts'
 
@@ -41,7 +41,7 @@ export class TopicEvents {
   #beat: Timer
   #isAwake = false
 
-  constructor(topic: Topic, clock: Clock, logger: Logger, ended: (why: 'deleted' | 'closing') => void) {
+  constructor(topic: Topic, clock: Clock, logger: Logger, ended: (why: TopicEnd) => void) {
     this.topic = topic
     this.#clock = clock
     this.#logger = logger

@@ -9,6 +9,7 @@ import type { SubscriptionSettings, TidingsError } from '@tidings/sdk/protocol'
 import type { Metrics } from '../base/telemetry.ts'
 import type { RecordBatch } from '../log/record-batch.ts'
 import type { Partition } from '../partition/partition.ts'
+import type { TopicEnd } from '../partition/topic.ts'
 import type { Receiver } from './consumer.ts'
 import type { Cursor, CursorOwner, Reader } from './cursor.ts'
 import type { CursorStore } from './cursor-store.ts'
@@ -140,7 +141,7 @@ export class Lane implements CursorOwner, StagingLane {
   }
 
   /** Serves nothing any more; what is staged does not go out. `deleted`: its records go too. */
-  close(why: 'deleted' | 'closing'): void {
+  close(why: TopicEnd): void {
     this.#isClosed = true
     this.#unlisten()
     this.deadLetters.close()

@@ -10,6 +10,7 @@
 import { type MessageId, type Position, type SubscriptionSettings, TidingsError } from '@tidings/sdk/protocol'
 import type { Clock, Timer } from '../base/clock.ts'
 import type { Logger, Metrics } from '../base/telemetry.ts'
+import type { TopicEnd } from '../partition/topic.ts'
 import { Attendance } from './attendance.ts'
 import { Consumer, type Receiver } from './consumer.ts'
 import { DeliveryMemory } from './delivery-memory.ts'
@@ -211,7 +212,7 @@ export class SubscriptionRunner implements Subscription, LaneHost, SettlementHos
     this.wake()
   }
 
-  async close(why: 'deleted' | 'closing'): Promise<void> {
+  async close(why: TopicEnd): Promise<void> {
     if (!this.isOpen) return
     this.isOpen = false
     this.#timer?.cancel()

@@ -4,6 +4,7 @@
  */
 import type { MessageId, Position, SubscriptionSettings } from '@tidings/sdk/protocol'
 import type { RecordBatch } from '../log/record-batch.ts'
+import type { TopicEnd } from '../partition/topic.ts'
 import type { MessageExplanation, SubscriptionExplanation } from './explanation.ts'
 import type { ReplacedValue } from './replacement.ts'
 
@@ -39,8 +40,8 @@ export interface ConsumerPort {
   gap(gap: Gap): void
   /** Whether more may be handed over now; false while its socket is backed up. `wake` the attachment afterwards. */
   ready(): boolean
-  /** The subscription ends this consumer: it was deleted, or is closing. The attachment is dead by then. */
-  ended(why: 'deleted' | 'closing'): void
+  /** The subscription ends this consumer: it was deleted, is closing, or another broker leads it now. The attachment is dead by then. */
+  ended(why: TopicEnd): void
 }
 
 /** Messages [offset, to) of a partition; without `to` the one message. */
@@ -193,5 +194,5 @@ export interface Subscription {
   /** Takes changed settings (all but type and start). */
   update(settings: SubscriptionSettings): void
   /** Ends all consumers; no effect leaves afterwards. */
-  close(why: 'deleted' | 'closing'): Promise<void>
+  close(why: TopicEnd): Promise<void>
 }
