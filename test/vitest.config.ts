@@ -7,7 +7,15 @@ export default defineConfig({
   test: {
     projects: [
       { ...source, test: { name: 'unit', root: import.meta.dirname, include: ['tidy.test.ts', 'unit/**/*.test.ts'] } },
-      { ...source, test: { name: 'contract', root: import.meta.dirname, include: ['contract/**/*.test.ts'] } },
+      {
+        ...source,
+        test: {
+          name: 'contract',
+          root: import.meta.dirname,
+          include: ['contract/**/*.test.ts'],
+          testTimeout: 20_000,
+        },
+      },
       {
         ...source,
         test: { name: 'sim', root: import.meta.dirname, include: ['sim/**/*.test.ts'], testTimeout: 120_000 },

@@ -124,13 +124,12 @@ export class Catalog {
       if (deleting && topic?.id !== deleting.id) return { done: deleting }
       if (!entry || !topic) throw topicNotFound(name)
       deleting = topic
-      const { entries } = await this.#coordinator.list(subscriptionsPrefix(topic.id))
       return {
         guards: [unchanged(entry)],
         writes: [
           { delete: entry.key },
           { put: tombstoneKey(topic.id), value: encodeTombstone(topic) },
-          ...entries.map(({ key }) => ({ delete: key })),
+          { deleteUnder: subscriptionsPrefix(topic.id) },
         ],
         answer: () => topic,
       }
@@ -147,9 +146,8 @@ export class Catalog {
     await this.#change<void>(`tombstone ${id}`, async () => {
       const entry = await this.#coordinator.get(tombstoneKey(id))
       if (!entry) return { done: undefined }
-      const { entries } = await this.#coordinator.list(subscriptionsPrefix(id))
-      const keys = [entry.key, ...entries.map(({ key }) => key)]
-      return { guards: [unchanged(entry)], writes: keys.map((key) => ({ delete: key })), answer: () => undefined }
+      const writes = [{ delete: entry.key }, { deleteUnder: subscriptionsPrefix(id) }]
+      return { guards: [unchanged(entry)], writes, answer: () => undefined }
     })
   }
 
@@ -287,7 +285,12 @@ export class Catalog {
         const { ok, revision } = await this.#coordinator.transact(next.guards, next.writes)
         if (ok) return next.answer(revision)
       } catch (error) {
-        if (TidingsError.is(error) || error instanceof InvariantError) throw error
+        if (error instanceof InvariantError) throw error
+        // The store is silent now, and before it did not say what became of a write: then that is not known either.
+        if (TidingsError.is(error)) {
+          if (failure && error.code === 'no_leader') break
+          throw error
+        }
         failure = error
       }
     }

@@ -20,11 +20,15 @@ export interface Entry {
 /** 0 means: the key does not exist. */
 export type Guard = { key: string; modRevision: number } | { key: string; createRevision: number }
 
-/** A put without a lease takes the key off the lease that it hung on; deleting a missing key does nothing. */
-export type Write = { put: string; value: string; lease?: string } | { delete: string }
+/**
+ * A put without a lease takes the key off the lease that it hung on; deleting a missing key does nothing.
+ * `deleteUnder` deletes every key that starts with the prefix, however many there are at that moment.
+ */
+export type Write = { put: string; value: string; lease?: string } | { delete: string } | { deleteUnder: string }
 
 export type Change = { put: Entry } | { deleted: string; revision: number }
 
+/** What was asked is rejected with `no_leader` when the store could not be asked, or did not answer a read in time. */
 export interface Coordinator {
   get(key: string): Promise<Entry | null>
   /**
@@ -34,9 +38,10 @@ export interface Coordinator {
   list(prefix: string): Promise<{ entries: Entry[]; revision: number }>
   /**
    * All writes or none: they happen when every guard holds; `revision` is then the modRevision of what
-   * was put. At most one write a key. Durable when it resolves.
-   * Rejected with a TidingsError: nothing was written (`storage_full`, `no_leader` after close,
-   * `conflict` for a lease that is gone). Rejected with anything else: the outcome is unknown, and it may
+   * was put. At most one write a key, and not more than `transaction-rules.ts` lets pass
+   * (`invalid_argument`). Durable when it resolves.
+   * Rejected with a TidingsError: nothing was written (`storage_full`, `no_leader`, `conflict` for a lease
+   * that is gone). Rejected with anything else: the outcome is unknown, and it may
    * even happen later; read back.
    */
   transact(guards: readonly Guard[], writes: readonly Write[]): Promise<{ ok: boolean; revision: number }>
@@ -46,9 +51,15 @@ export interface Coordinator {
    * the watch: list again and watch from there. The callbacks must not throw.
    */
   watch(prefix: string, afterRevision: number, on: { changes(changes: Change[]): void; lost(): void }): { stop(): void }
-  /** A lease that ends `ttlMs` after its last keep-alive, with all the keys that hang on it. */
+  /**
+   * A lease that ends with all the keys that hang on it, `ttlMs` after its last keep-alive or some time later,
+   * never earlier.
+   */
   grant(ttlMs: number): Promise<string>
-  /** False: the lease is gone and must not be relied on. */
+  /**
+   * True: it lives on for its whole time, counted from the moment of the call (not of the answer, which may have
+   * been long on its way). False: the lease is gone and must not be relied on. Rejected: nobody knows.
+   */
   keepAlive(lease: string): Promise<boolean>
   /** Ends the lease now, with its keys; one that is gone already is no error. */
   revoke(lease: string): Promise<void>

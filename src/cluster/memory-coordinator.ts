@@ -10,8 +10,8 @@
  */
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock, Random, Timer } from '../base/clock.ts'
-import { assert } from '../base/invariant.ts'
 import type { Change, Coordinator, Entry, Guard, Write } from './coordinator.ts'
+import { checkTransaction } from './transaction-rules.ts'
 
 /** All that an instance leaves to the next one on the same store. */
 export interface StoreContent {
@@ -98,7 +98,7 @@ export class MemoryCoordinator implements Coordinator {
 
   async transact(guards: readonly Guard[], writes: readonly Write[]): Promise<{ ok: boolean; revision: number }> {
     this.#refuseClosed()
-    checkWrites(writes)
+    checkTransaction(guards, writes)
     if (!guards.every((guard) => this.#holds(guard))) return { ok: false, revision: this.#revision }
     for (const write of writes) {
       if ('put' in write && write.lease !== undefined && !this.#alive(write.lease)) {
@@ -180,6 +180,7 @@ export class MemoryCoordinator implements Coordinator {
   }
 
   #changeOf(write: Write, revision: number): Change[] {
+    if ('deleteUnder' in write) return this.#under(write.deleteUnder).map(({ key }) => ({ deleted: key, revision }))
     if ('delete' in write) return this.#entries.has(write.delete) ? [{ deleted: write.delete, revision }] : []
     const createRevision = this.#entries.get(write.put)?.createRevision ?? revision
     const lease = write.lease ?? null
@@ -260,18 +261,6 @@ export class MemoryCoordinator implements Coordinator {
 
 function keyOf(change: Change): string {
   return 'put' in change ? change.put.key : change.deleted
-}
-
-/** Lone surrogates: no UTF-8 can hold them. */
-const ILL_FORMED = /\p{Surrogate}/u
-
-function checkWrites(writes: readonly Write[]): void {
-  const keys = writes.map((write) => ('put' in write ? write.put : write.delete))
-  assert(new Set(keys).size === keys.length, 'a transaction writes a key once')
-  for (const write of writes) {
-    const texts = 'put' in write ? [write.put, write.value] : [write.delete]
-    assert(!texts.some((text) => ILL_FORMED.test(text)), 'keys and values are well-formed Unicode')
-  }
 }
 
 /** The order of the UTF-8 bytes, which is that of code points: UTF-16 puts surrogates too low. */

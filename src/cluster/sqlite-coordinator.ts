@@ -54,6 +54,8 @@ export interface SqliteCoordinatorOptions {
   latch: Latch
   /** The store never grows beyond it: `storage_full`. */
   maxBytes?: number
+  /** Commits that a watch may lie behind before it is lost. */
+  historyCount?: number
 }
 
 /**
@@ -63,7 +65,7 @@ export interface SqliteCoordinatorOptions {
 export async function openSqliteCoordinator(
   options: SqliteCoordinatorOptions,
 ): Promise<{ coordinator: MemoryCoordinator; created: boolean }> {
-  const { directory, disk, clock, random, latch, maxBytes = MAX_BYTES } = options
+  const { directory, disk, clock, random, latch, maxBytes = MAX_BYTES, historyCount } = options
   const path = `${directory}/${STORE_FILE}`
   let database: Database.Database | undefined
   try {
@@ -75,7 +77,8 @@ export async function openSqliteCoordinator(
     if (created) createSchema(database)
     const content = readContent(database, path)
     const journal = new SqliteJournal(database, latch)
-    return { coordinator: new MemoryCoordinator({ clock, random, content, journal }), created }
+    const history = historyCount === undefined ? {} : { historyCount }
+    return { coordinator: new MemoryCoordinator({ clock, random, content, journal, ...history }), created }
   } catch (error) {
     database?.close()
     throw refusal(error, directory, path)

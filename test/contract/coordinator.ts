@@ -4,7 +4,9 @@
  * of revisions only their order is compared.
  */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Change, Coordinator } from '../../src/cluster/coordinator.ts'
+import type { Coordinator } from '../../src/cluster/coordinator.ts'
+import { TRANSACTION_BYTES_MAX, WRITES_MAX } from '../../src/cluster/transaction-rules.ts'
+import { leaseContract, watchContract } from './coordinator-time.ts'
 
 export interface CoordinatorFixture {
   coordinator: Coordinator
@@ -14,8 +16,19 @@ export interface CoordinatorFixture {
   turn(): Promise<void>
   /** Leases of this store are not to be asked for less. */
   leaseMs: number
+  /** Makes the store forget the changes up to now. */
+  forget(): Promise<void>
   /** Removes what the coordinator leaves behind, after it is closed. */
   dispose(): Promise<void>
+}
+
+/** A coordinator under test, another for each test, and what tests do with it. */
+export interface Subject {
+  readonly store: Coordinator
+  readonly fixture: CoordinatorFixture
+  put(key: string, value: string, lease?: string): Promise<number>
+  arrived(has: () => boolean): Promise<void>
+  valueOf(key: string): Promise<string | null>
 }
 
 export function coordinatorContract(name: string, make: () => Promise<CoordinatorFixture>): void {
@@ -45,10 +58,22 @@ export function coordinatorContract(name: string, make: () => Promise<Coordinato
     }
     const valueOf = async (key: string): Promise<string | null> => (await store.get(key))?.value ?? null
 
+    const subject: Subject = {
+      get store() {
+        return store
+      },
+      get fixture() {
+        return fixture
+      },
+      put,
+      arrived,
+      valueOf,
+    }
+
     entryContract()
     transactionContract()
-    watchContract()
-    leaseContract()
+    watchContract(subject)
+    leaseContract(subject)
 
     function entryContract(): void {
       it('answers null for a key that is not there', async () => {
@@ -91,6 +116,36 @@ export function coordinatorContract(name: string, make: () => Promise<Coordinato
         expect(entries.map(({ key }) => key)).toEqual(ordered)
         expect(entries.map(({ value }) => value)).toEqual(ordered)
         expect(revision).toBeGreaterThanOrEqual(last)
+      })
+
+      it('lists more keys than fit on a page, as they were at one revision', async () => {
+        for (let from = 0; from < 1200; from += 100) {
+          const keys = Array.from({ length: 100 }, (_, i) => `many/${String(from + i).padStart(4, '0')}`)
+          await store.transact(
+            [],
+            keys.map((key) => ({ put: key, value: '0' })),
+          )
+        }
+        let isWriting = true
+        const write = async (): Promise<void> => {
+          for (let round = 1; isWriting; round++) {
+            // Both ends at once: a list that sees one of them only was not read at one revision.
+            const ends = ['many/0000', 'many/1199'].map((key) => ({ put: key, value: String(round) }))
+            await store.transact([], ends)
+            await fixture.turn()
+          }
+        }
+        const writing = write()
+        for (let i = 0; i < 5; i++) {
+          const { entries, revision } = await store.list('many/')
+          expect(entries).toHaveLength(1200)
+          expect(entries.map(({ key }) => key)).toEqual(entries.map(({ key }) => key).toSorted())
+          expect(entries.at(0)?.value).toBe(entries.at(-1)?.value)
+          expect(Math.max(...entries.map(({ modRevision }) => modRevision))).toBeLessThanOrEqual(revision)
+          await fixture.turn()
+        }
+        isWriting = false
+        await writing
       })
 
       it('lists everything under the empty prefix, and nothing under one that nobody has', async () => {
@@ -163,6 +218,40 @@ export function coordinatorContract(name: string, make: () => Promise<Coordinato
         expect((await store.get('a'))?.modRevision).toBe((await store.get('c'))?.modRevision)
       })
 
+      it('deletes all keys under a prefix with one write, and no other', async () => {
+        await put('kept', '1')
+        await put('gone', 'shorter than the prefix')
+        for (const key of ['gone/', 'gone/a', 'gone/b/c', 'gone/\u{1F600}', 'gone0']) await put(key, key)
+        const { revision } = await store.list('')
+        const deletion = [{ deleteUnder: 'gone/' }, { delete: 'kept' }, { put: 'new', value: '1' }]
+        expect((await store.transact([{ key: 'kept', modRevision: 0 }], deletion)).ok).toBe(false)
+        expect((await store.list('gone/')).entries).toHaveLength(4)
+        const taken = await store.transact([], deletion)
+        expect(taken.ok).toBe(true)
+        expect(taken.revision).toBeGreaterThan(revision)
+        expect((await store.list('')).entries.map(({ key }) => key)).toEqual(['gone', 'gone0', 'new'])
+        expect((await store.transact([], [{ deleteUnder: 'nobody/' }])).ok).toBe(true)
+      })
+
+      it('takes as many writes as it promises, and refuses more as a whole', async () => {
+        const writes = Array.from({ length: WRITES_MAX + 1 }, (_, i) => ({ put: `k/${i}`, value: String(i) }))
+        const guards = writes.map(({ put: key }) => ({ key, modRevision: 0 }))
+        const refused = { code: 'invalid_argument' }
+        await expect(store.transact([], writes)).rejects.toMatchObject(refused)
+        await expect(store.transact(guards, [])).rejects.toMatchObject(refused)
+        expect((await store.list('')).entries).toEqual([])
+        expect((await store.transact(guards.slice(1), writes.slice(1))).ok).toBe(true)
+        expect((await store.list('')).entries).toHaveLength(WRITES_MAX)
+      })
+
+      it('takes as many bytes as it promises, and refuses more as a whole', async () => {
+        const value = 'x'.repeat(TRANSACTION_BYTES_MAX - 1)
+        await expect(store.transact([], [{ put: 'ab', value }])).rejects.toMatchObject({ code: 'invalid_argument' })
+        expect(await valueOf('ab')).toBeNull()
+        await put('a', value)
+        expect(await valueOf('a')).toBe(value)
+      })
+
       it('does nothing for the deletion of a key that is not there, and says ok', async () => {
         const a = await put('a', '1')
         expect((await store.transact([], [{ delete: 'nobody' }])).ok).toBe(true)
@@ -172,6 +261,7 @@ export function coordinatorContract(name: string, make: () => Promise<Coordinato
 
       it('refuses two writes to one key, and text that is no Unicode, as a whole', async () => {
         await expect(store.transact([], [{ put: 'a', value: '1' }, { delete: 'a' }])).rejects.toThrow()
+        await expect(store.transact([], [{ put: 'a/b', value: '1' }, { deleteUnder: 'a/' }])).rejects.toThrow()
         await expect(store.transact([], [{ put: 'a', value: '\uD800' }])).rejects.toThrow()
         await expect(store.transact([], [{ put: 'a\uDC00', value: '' }])).rejects.toThrow()
         expect((await store.list('')).entries).toEqual([])
@@ -181,167 +271,10 @@ export function coordinatorContract(name: string, make: () => Promise<Coordinato
         await store.close()
         await expect(store.get('a')).rejects.toMatchObject({ code: 'no_leader' })
         await expect(store.transact([], [{ put: 'a', value: '1' }])).rejects.toMatchObject({ code: 'no_leader' })
-      })
-    }
-
-    function watchContract(): void {
-      const listen = (prefix: string, after: number) => {
-        const seen: Change[] = []
-        const calls = { lost: 0 }
-        const changes = (more: Change[]): void => void seen.push(...more)
-        const { stop } = store.watch(prefix, after, { changes, lost: () => void calls.lost++ })
-        const values = (): string[] => seen.map((change) => ('put' in change ? change.put.value : `-${change.deleted}`))
-        return { seen, calls, values, stop }
-      }
-
-      it('tells every change under the prefix after the revision, in order and without a gap', async () => {
-        await put('w/a', 'before')
-        const { revision } = await store.list('w/')
-        await put('w/a', '1')
-        await put('elsewhere', 'not seen')
-        const watch = listen('w/', revision)
-        await put('w/b', '2')
-        await store.transact([], [{ delete: 'w/a' }])
-        await put('w/b', '3')
-        await arrived(() => watch.values().length >= 4)
-        expect(watch.values()).toEqual(['1', '2', '-w/a', '3'])
-        const revisions = watch.seen.map((change) => ('put' in change ? change.put.modRevision : change.revision))
-        expect(revisions).toEqual(revisions.toSorted((a, b) => a - b))
-        expect(watch.calls.lost).toBe(0)
-      })
-
-      it('tells the changes of one transaction in one call', async () => {
-        const { revision } = await store.list('')
-        const calls: number[] = []
-        store.watch('', revision, { changes: (changes) => void calls.push(changes.length), lost: () => undefined })
-        await fixture.turn()
-        await store.transact(
-          [],
-          [
-            { put: 'a', value: '1' },
-            { put: 'b', value: '2' },
-          ],
-        )
-        await arrived(() => calls.length > 0)
-        expect(calls).toEqual([2])
-      })
-
-      it('never calls back from within a call, of its own or of the store', async () => {
-        const { revision } = await store.list('')
-        const calls: string[] = []
-        let depth = 0
-        store.watch('', revision, {
-          changes: (changes) => {
-            expect(depth).toBe(0)
-            depth++
-            for (const change of changes) if ('put' in change) calls.push(change.put.value)
-            if (calls.length === 1) {
-              store
-                .transact([], [{ put: 'b', value: 'from the callback' }])
-                .catch((error: unknown) => calls.push(String(error)))
-            }
-            depth--
-          },
-          lost: () => undefined,
-        })
-        depth++
-        const writing = store.transact([], [{ put: 'a', value: 'first' }])
-        depth--
-        await writing
-        await arrived(() => calls.length >= 2)
-        expect(calls).toEqual(['first', 'from the callback'])
-      })
-
-      it('says no more once it is stopped', async () => {
-        const { revision } = await store.list('')
-        const stopped = listen('', revision)
-        const other = listen('', revision)
-        await put('a', '1')
-        stopped.stop()
-        const before = stopped.values().length
-        await put('a', '2')
-        await arrived(() => other.values().length >= 2)
-        expect(stopped.values()).toHaveLength(before)
-        expect(other.values()).toEqual(['1', '2'])
-      })
-    }
-
-    function leaseContract(): void {
-      it('removes the keys of a lease when nobody keeps it alive, and tells watches', async () => {
-        const lease = await store.grant(fixture.leaseMs)
-        await put('leased', '1', lease)
-        const { revision } = await store.list('')
-        await put('free', '1')
-        const deleted: string[] = []
-        store.watch('', revision, {
-          changes: (changes) => {
-            for (const change of changes) if ('deleted' in change) deleted.push(change.deleted)
-          },
-          lost: () => undefined,
-        })
-        expect((await store.get('leased'))?.lease).toBe(lease)
-        await fixture.advance(fixture.leaseMs * 2)
-        await arrived(() => deleted.length > 0)
-        expect(deleted).toEqual(['leased'])
-        expect(await valueOf('leased')).toBeNull()
-        expect(await valueOf('free')).toBe('1')
-        expect(await store.keepAlive(lease)).toBe(false)
-      })
-
-      it('keeps a lease for as long as it is kept alive', async () => {
-        const lease = await store.grant(fixture.leaseMs)
-        await put('leased', '1', lease)
-        for (let i = 0; i < 5; i++) {
-          await fixture.advance(fixture.leaseMs * 0.6)
-          expect(await store.keepAlive(lease)).toBe(true)
-        }
-        expect(await valueOf('leased')).toBe('1')
-      })
-
-      it('removes the keys of a lease that is revoked, once', async () => {
-        const lease = await store.grant(fixture.leaseMs)
-        await put('a', '1', lease)
-        await put('b', '1', lease)
-        await store.revoke(lease)
-        expect((await store.list('')).entries).toEqual([])
-        expect(await store.keepAlive(lease)).toBe(false)
-        await store.revoke(lease)
-      })
-
-      it('refuses a write on a lease that is gone or never was, with all of its transaction', async () => {
-        const lease = await store.grant(fixture.leaseMs)
-        await store.revoke(lease)
-        for (const gone of [lease, 'never-was']) {
-          const writes = [
-            { put: 'a', value: '1' },
-            { put: 'b', value: '1', lease: gone },
-          ]
-          await expect(store.transact([], writes)).rejects.toThrow()
-        }
-        expect((await store.list('')).entries).toEqual([])
-      })
-
-      it('takes a key off its lease when it is put without one, or on another', async () => {
-        const first = await store.grant(fixture.leaseMs)
-        const second = await store.grant(fixture.leaseMs)
-        await put('a', '1', first)
-        await put('b', '1', first)
-        await put('a', '2')
-        await put('b', '2', second)
-        await store.revoke(first)
-        expect(await valueOf('a')).toBe('2')
-        expect(await valueOf('b')).toBe('2')
-        await store.revoke(second)
-        expect(await valueOf('b')).toBeNull()
-      })
-
-      it('leaves a key alone that was deleted and made again without the lease', async () => {
-        const lease = await store.grant(fixture.leaseMs)
-        await put('a', '1', lease)
-        await store.transact([], [{ delete: 'a' }])
-        await put('a', '2')
-        await store.revoke(lease)
-        expect(await valueOf('a')).toBe('2')
+        await expect(store.list('')).rejects.toMatchObject({ code: 'no_leader' })
+        await expect(store.grant(fixture.leaseMs)).rejects.toMatchObject({ code: 'no_leader' })
+        await expect(store.keepAlive('never-was')).rejects.toMatchObject({ code: 'no_leader' })
+        expect(() => store.watch('', 1, { changes: () => undefined, lost: () => undefined })).toThrow('stopping')
       })
     }
   })

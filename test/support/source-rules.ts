@@ -68,7 +68,8 @@ const MODULE_OWNERS: Readonly<Record<string, RegExp>> = {
   ws: /^(src\/server\/|sdk\/src\/node-platform\.ts$)/,
   // Types only.
   '@standard-schema/spec': /^sdk\/src\/[a-z-]+\.ts$/,
-  undici: /^sdk\/src\/node-platform\.ts$/,
+  undici: /^(sdk\/src\/node-platform|src\/cluster\/etcd-http)\.ts$/,
+  'node:tls': /^src\/cluster\/etcd-http\.ts$/,
   pino: /^src\/server\/[a-z-]+\.ts$/,
   'prom-client': /^src\/server\//,
 }

@@ -270,10 +270,7 @@ describe('a store that fails while in use', () => {
     const keys = Array.from({ length: 24 }, (_, i) => `k/${i}`)
     // More than SQLite keeps in memory, so that it has to read the file again.
     const value = 'x'.repeat(1_000_000)
-    await store.transact(
-      [],
-      keys.map((key) => ({ put: key, value })),
-    )
+    for (const key of keys) await store.transact([], [{ put: key, value }])
     writeFileSync(file, Buffer.alloc(statSync(file).size, 0xa5), { flag: 'r+' })
     for (const key of keys) {
       const confirmed = await store.transact([], [{ delete: key }]).then(
