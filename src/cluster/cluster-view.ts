@@ -10,7 +10,15 @@
 import type { Clock, Timer } from '../base/clock.ts'
 import type { Logger } from '../base/telemetry.ts'
 import { BROKERS, decodeBroker, type RegisteredBroker } from './broker-entry.ts'
-import { type CatalogTopic, decodeTombstone, decodeTopic, TOMBSTONES, TOPICS, type Tombstone, topicKey } from './catalog-entry.ts'
+import {
+  type CatalogTopic,
+  decodeTombstone,
+  decodeTopic,
+  TOMBSTONES,
+  TOPICS,
+  type Tombstone,
+  topicKey,
+} from './catalog-entry.ts'
 import type { Coordinator, Entry } from './coordinator.ts'
 import { decodeLeadership, LEADERSHIP, leadershipKey, type VersionedLeadership } from './leadership-entry.ts'
 import { WatchedPrefix } from './watched-prefix.ts'
@@ -127,7 +135,10 @@ export class ClusterView {
     this.#relisting = this.#clock.after(RELIST_MS, () => {
       this.#scheduleRelist()
       this.refresh().catch((error: unknown) => {
-        this.#logger.warn({ err: error }, 'the coordinator store does not answer: what this broker knows of the cluster may be old')
+        this.#logger.warn(
+          { err: error },
+          'the coordinator store does not answer: what this broker knows of the cluster may be old',
+        )
       })
     })
   }

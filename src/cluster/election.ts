@@ -134,12 +134,7 @@ export interface Order {
 }
 
 /** By an operator only: what is committed and not on that replica is lost. Throws where there is no need or no way. */
-export function electUnclean(
-  leadership: VersionedLeadership,
-  brokers: Brokers,
-  order: Order,
-  nonce: string,
-): Plan {
+export function electUnclean(leadership: VersionedLeadership, brokers: Brokers, order: Order, nonce: string): Plan {
   const { topicId, leader, epoch, isr, replicas } = leadership
   const refuse = (why: string): never => {
     throw new TidingsError('conflict', `topic ${topicId}: ${why}`)

@@ -80,11 +80,11 @@ export class Elector {
 
   /** This broker's place among the candidates; null: there is nothing for it to do. */
   #rankIn(topicId: string): number | null {
-    const { view, registration, durabilityOf, mayLead } = this.#options
+    const { view, registration } = this.#options
     const leadership = view.leaderships.get(topicId)
     if (!leadership?.isr.some(({ node }) => node === registration.nodeId)) return null
-    if (hasLeader(leadership, view.brokers) || !mayLead(topicId)) return null
-    const order = candidates(leadership, view.brokers, durabilityOf(topicId))
+    if (hasLeader(leadership, view.brokers) || !this.#options.mayLead(topicId)) return null
+    const order = candidates(leadership, view.brokers, this.#options.durabilityOf(topicId))
     const rank = order.findIndex(({ nodeId }) => nodeId === registration.nodeId)
     return rank === -1 ? null : rank
   }
@@ -117,16 +117,18 @@ export class Elector {
   }
 
   async #elect(topicId: string): Promise<void> {
-    const { view, store, registration, random, logger, durabilityOf } = this.#options
+    const { view, store, registration, random, logger } = this.#options
     const leadership = view.leaderships.get(topicId)
     const own = view.brokers.get(registration.nodeId)
     // The view may still show the registration before this one.
     if (!leadership || !registration.holds || own?.brokerEpoch !== registration.brokerEpoch) return
-    const plan = elect(leadership, view.brokers, durabilityOf(topicId), registration.nodeId, random.id())
+    const durability = this.#options.durabilityOf(topicId)
+    const plan = elect(leadership, view.brokers, durability, registration.nodeId, random.id())
     if (!plan) return
     let outcome = await store.commit(plan)
     if (outcome.is === 'unknown') outcome = await store.settle(plan)
-    if (outcome.is === 'done') logger.info({ topicId, epoch: plan.leadership.epoch }, 'elected as the leader of a topic')
+    if (outcome.is === 'done')
+      logger.info({ topicId, epoch: plan.leadership.epoch }, 'elected as the leader of a topic')
     await view.refreshLeadership(topicId)
   }
 }

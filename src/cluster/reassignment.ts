@@ -37,7 +37,10 @@ export function firstLeadership(
   const registered = replicas.map((node) => {
     const broker = brokers.get(node)
     if (broker) return broker
-    throw new TidingsError('not_enough_replicas', `${node} was to have a copy and is not registered any more: try again`)
+    throw new TidingsError(
+      'not_enough_replicas',
+      `${node} was to have a copy and is not registered any more: try again`,
+    )
   })
   const leader = registered[0]!
   const key = leadershipKey(topicId)

@@ -53,6 +53,7 @@ export class Registration {
   #hold: Hold | null = null
   #isStopped = false
   #timer: Timer | null = null
+  #registering: Promise<void> = Promise.resolve()
   /** Ends the pause of whoever registers. */
   #wake: (() => void) | null = null
   #saidAt = Number.NEGATIVE_INFINITY
@@ -83,7 +84,8 @@ export class Registration {
 
   /** Resolves when it is registered, however long that takes; or when it was stopped. From then on it stays so by itself. */
   async start(): Promise<void> {
-    await this.#register()
+    this.#registering = this.#register()
+    await this.#registering
   }
 
   /** Changes what others read of this broker; where the store does not answer, with a later keep-alive. */
@@ -97,6 +99,7 @@ export class Registration {
     this.#isStopped = true
     this.#timer?.cancel()
     this.#wake?.()
+    await this.#registering
     const hold = this.#hold
     if (!hold) return
     this.#end()
@@ -104,7 +107,10 @@ export class Registration {
   }
 
   async #register(): Promise<void> {
-    while (!this.#isStopped && !(await this.#tryOnce())) await this.#pause()
+    while (!this.#isStopped) {
+      if (await this.#tryOnce()) return
+      if (!this.#isStopped) await this.#pause()
+    }
   }
 
   /** One lease, one entry; false: not yet. */
@@ -129,7 +135,10 @@ export class Registration {
         return true
       }
     } catch (error) {
-      this.#say({ err: error, node: this.nodeId }, 'cannot register, the coordinator store does not answer: trying again')
+      this.#say(
+        { err: error, node: this.nodeId },
+        'cannot register, the coordinator store does not answer: trying again',
+      )
     }
     // The lease takes an entry of it along that arrives late.
     if (lease !== null) await this.#revoke(lease)
@@ -185,7 +194,10 @@ export class Registration {
     try {
       await this.#options.coordinator.transact([guard], [{ put: this.#key, value, lease: hold.lease }])
     } catch (error) {
-      this.#options.logger.debug({ err: error, node: this.nodeId }, 'what others read of this broker is not changed yet')
+      this.#options.logger.debug(
+        { err: error, node: this.nodeId },
+        'what others read of this broker is not changed yet',
+      )
     }
   }
 
@@ -197,7 +209,7 @@ export class Registration {
     )
     this.#end()
     void this.#revoke(hold.lease)
-    if (!this.#isStopped) void this.#register()
+    if (!this.#isStopped) this.#registering = this.#register()
   }
 
   #end(): void {
@@ -231,7 +243,10 @@ export class Registration {
     } catch (error) {
       fields.err = error
     }
-    this.#say(fields, 'another registration of this node is in the store: waiting for it to end. Is this name used twice?')
+    this.#say(
+      fields,
+      'another registration of this node is in the store: waiting for it to end. Is this name used twice?',
+    )
   }
 
   #say(fields: object, message: string): void {

@@ -59,12 +59,7 @@ export function unchanged(entry: Entry): Guard {
  * The value, read by `read` from its checked fields. Throws `internal` for what a newer release wrote
  * (`version` is the layout that this one reads) and for what is damaged, naming the entry.
  */
-export function decodeEntry<T>(
-  entry: Entry,
-  version: number,
-  keys: readonly string[],
-  read: (fields: Fields) => T,
-): T {
+export function decodeEntry<T>(entry: Entry, version: number, keys: readonly string[], read: (fields: Fields) => T): T {
   const value = parse(entry)
   const found = typeof value === 'object' && value !== null && 'version' in value ? value.version : undefined
   if (typeof found === 'number' && found > version) {
