@@ -3,6 +3,7 @@
  * asked for. Throws a UsageError whose one sentence names the word that cannot be used. Pure.
  */
 import { parseArgs } from 'node:util'
+import { TidingsError } from '@tidings/sdk/protocol'
 import { parseBytes, parseDuration, parsePosition } from './amount.ts'
 import { Call, type Given } from './call.ts'
 import { type Command, UsageError } from './command.ts'
@@ -109,10 +110,21 @@ function checkArguments({ path, args }: Command, given: readonly string[]): void
   const extra = given[args.length]
   if (extra !== undefined)
     throw new UsageError(`${path}: unexpected argument ${JSON.stringify(extra)}; see "tidings ${path} --help"`)
-  for (const [at, { name, choices }] of args.entries()) {
+  for (const [at, { name, choices, check }] of args.entries()) {
     const value = given[at]
-    if (choices && value !== undefined && !choices.includes(value))
+    if (value === undefined) continue
+    if (check) checked(path, () => check(value))
+    if (choices && !choices.includes(value))
       throw new UsageError(`${path}: <${name}> is one of ${choices.join(', ')}, not ${JSON.stringify(value)}`)
+  }
+}
+
+function checked(path: string, check: () => unknown): void {
+  try {
+    check()
+  } catch (error) {
+    if (TidingsError.is(error)) throw new UsageError(`${path}: ${error.message}`)
+    throw error
   }
 }
 

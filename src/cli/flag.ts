@@ -1,4 +1,5 @@
 /** What a flag or an argument of a command is: from this come parsing, help and completion. */
+import { checkName, checkTopicOrPattern } from '@tidings/sdk/protocol'
 
 export interface Flag {
   /** In kebab case, without the dashes. */
@@ -23,7 +24,13 @@ export interface Argument {
   name: string
   isOptional?: boolean
   choices?: readonly string[]
+  /** Throws a TidingsError that says what is wrong with it. */
+  check?: (value: string) => unknown
 }
+
+export const TOPIC: Argument = { name: 'topic', check: (name) => checkName('topic', name) }
+export const TOPIC_OR_PATTERN: Argument = { name: 'topic', check: checkTopicOrPattern }
+export const SUBSCRIPTION: Argument = { name: 'name', check: (name) => checkName('subscription', name) }
 
 /** Of a command: what its words may be. */
 export interface Words {

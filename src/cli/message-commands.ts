@@ -1,13 +1,26 @@
 /** The commands that carry messages, described. */
 import { HEADER, LIMITS, SUBSCRIPTION_TYPES } from '@tidings/sdk/protocol'
 import type { Command } from './command.ts'
-import { BROKER_FLAGS, bytes, choice, duration, integer, list, position, text, toggle } from './flag.ts'
+import {
+  BROKER_FLAGS,
+  bytes,
+  choice,
+  duration,
+  integer,
+  list,
+  position,
+  SUBSCRIPTION,
+  TOPIC,
+  TOPIC_OR_PATTERN,
+  text,
+  toggle,
+} from './flag.ts'
 
 export const MESSAGE_COMMANDS: readonly Command[] = [
   {
     path: 'publish',
     summary: 'publish a message, or a file of them',
-    args: [{ name: 'topic' }, { name: 'value', isOptional: true }],
+    args: [TOPIC, { name: 'value', isOptional: true }],
     flags: [
       text('key', 'KEY', 'messages of one key stay in order', { short: 'k' }),
       list('header', 'NAME=TEXT', 'a header', { short: 'H' }),
@@ -37,7 +50,7 @@ are published. Nothing is stored twice while it runs, whatever happens to the co
   {
     path: 'subscribe',
     summary: 'print messages as they come',
-    args: [{ name: 'topic' }, { name: 'name', isOptional: true }],
+    args: [TOPIC_OR_PATTERN, { ...SUBSCRIPTION, isOptional: true }],
     flags: [
       toggle('ack', 'acknowledge what was printed'),
       choice('type', SUBSCRIPTION_TYPES, 'for a subscription that is made now (shared)'),

@@ -4,10 +4,10 @@
  * acknowledged, without it everything is kept from others meanwhile and handed back at the end, uncounted.
  */
 import { createClient, type Gap, type Message, type SubscribeOptions, type Subscription } from '@tidings/sdk'
-import { TidingsError } from '@tidings/sdk/protocol'
+import { isPattern, TidingsError } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
 import { countText } from './amount.ts'
-import { subscriptionPath } from './broker-api.ts'
+import { subscriptionPath, topicPath } from './broker-api.ts'
 import type { Call } from './call.ts'
 import { type Context, EXIT, UsageError } from './command.ts'
 import { messageJson, messageLine } from './message-text.ts'
@@ -52,7 +52,20 @@ export async function subscribe(context: Context): Promise<number> {
 }
 
 /** The subscription as it is, or as it was just made. */
-async function prepared(
+async function prepared(context: Context, topic: string, name: string, isOnlooker: boolean): Promise<SubscriptionJson> {
+  const { terminal, api } = context
+  // A name that was mistyped looks like a topic on which nothing happens.
+  const found =
+    isPattern(topic) ||
+    (await api()
+      .find(topicPath(topic), 'topic_not_found')
+      .catch(() => true))
+  const subscription = await made(context, topic, name, isOnlooker)
+  if (found === null) terminal.note(`tidings: there was no topic ${topic}; it has been made\n`)
+  return subscription
+}
+
+async function made(
   { call, api }: Context,
   topic: string,
   name: string,

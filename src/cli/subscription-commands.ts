@@ -1,14 +1,26 @@
 /** The commands about subscriptions, described. The topic may be a pattern (`orders.*`) in all of them. */
 import { DISPATCH_POLICIES, LIMITS, SUBSCRIPTION_TYPES } from '@tidings/sdk/protocol'
 import type { Command, Run } from './command.ts'
-import { type Argument, BROKER_FLAGS, choice, duration, type Flag, integer, position, text, toggle } from './flag.ts'
+import {
+  type Argument,
+  BROKER_FLAGS,
+  choice,
+  duration,
+  type Flag,
+  integer,
+  position,
+  SUBSCRIPTION,
+  TOPIC_OR_PATTERN,
+  text,
+  toggle,
+} from './flag.ts'
 
 const load = async (name: 'create' | 'update' | 'list' | 'show' | 'remove'): Promise<Run> =>
   (await import('./subscription.ts'))[name]
 const loadRepair = async (name: 'seek' | 'redrive' | 'explain' | 'parked'): Promise<Run> =>
   (await import('./subscription-repair.ts'))[name]
 
-const NAMED: readonly Argument[] = [{ name: 'topic' }, { name: 'name' }]
+const NAMED: readonly Argument[] = [TOPIC_OR_PATTERN, SUBSCRIPTION]
 
 const SETTINGS: readonly Flag[] = [
   duration('ack-deadline', 'a message comes again when it is not acknowledged for so long (30s)', {
@@ -67,7 +79,7 @@ const ADMINISTER: readonly Command[] = [
   {
     path: 'subscription list',
     summary: 'list the subscriptions of a topic, with what they still have to do',
-    args: [{ name: 'topic' }],
+    args: [TOPIC_OR_PATTERN],
     flags: [toggle('names', 'only their names, one a line'), ...BROKER_FLAGS],
     examples: ['tidings subscription list orders'],
     load: () => load('list'),

@@ -1,7 +1,7 @@
 /** The commands about topics, described. */
 import { LIMITS, SCHEMA_COMPATIBILITIES } from '@tidings/sdk/protocol'
 import type { Command, Run } from './command.ts'
-import { BROKER_FLAGS, bytes, choice, duration, type Flag, integer, text, toggle } from './flag.ts'
+import { BROKER_FLAGS, bytes, choice, duration, type Flag, integer, TOPIC, text, toggle } from './flag.ts'
 
 const load = async (name: 'create' | 'update' | 'list' | 'show' | 'remove'): Promise<Run> =>
   (await import('./topic.ts'))[name]
@@ -52,7 +52,7 @@ export const TOPIC_COMMANDS: readonly Command[] = [
   {
     path: 'topic create',
     summary: 'make a topic',
-    args: [{ name: 'topic' }],
+    args: [TOPIC],
     flags: [...SETTINGS, toggle('if-missing', 'leave one that is there as it is'), ...BROKER_FLAGS],
     examples: ['tidings topic create orders --partitions 4 --max-age 7d'],
     load: () => load('create'),
@@ -60,7 +60,7 @@ export const TOPIC_COMMANDS: readonly Command[] = [
   {
     path: 'topic update',
     summary: 'change settings of a topic; what is not given stays',
-    args: [{ name: 'topic' }],
+    args: [TOPIC],
     flags: [...SETTINGS, ...BROKER_FLAGS],
     examples: ['tidings topic update orders --max-age none --until-acked'],
     load: () => load('update'),
@@ -76,7 +76,7 @@ export const TOPIC_COMMANDS: readonly Command[] = [
   {
     path: 'topic show',
     summary: 'show the settings and partitions of a topic',
-    args: [{ name: 'topic' }],
+    args: [TOPIC],
     flags: BROKER_FLAGS,
     examples: ['tidings topic show orders --json'],
     load: () => load('show'),
@@ -84,7 +84,7 @@ export const TOPIC_COMMANDS: readonly Command[] = [
   {
     path: 'topic delete',
     summary: 'delete a topic with its messages and subscriptions',
-    args: [{ name: 'topic' }],
+    args: [TOPIC],
     flags: [toggle('yes', 'do not ask', { short: 'y' }), ...BROKER_FLAGS],
     examples: ['tidings topic delete orders --yes'],
     load: () => load('remove'),

@@ -45,6 +45,10 @@ describe('publish', () => {
 
   it.each([
     [['publish', 'single'], 'the value is missing'],
+    [['publish', 'a b', 'x'], '"a b"'],
+    [['publish', 'orders.*', 'x'], '"orders.*"'],
+    [['subscribe', 'orders.*x'], '"orders.*x"'],
+    [['subscribe', 'orders', 'a/b'], '"a/b"'],
     [['publish', 'single', '1', '--ndjson', 'x'], 'give one of'],
     [['publish', 'single', '--ndjson', '/no/such/file'], '/no/such/file'],
     [['publish', 'single', '1', '--from-line', '2'], '--from-line'],
@@ -121,6 +125,13 @@ describe('subscribe', () => {
     )
     const { subscriptions } = await callOk('GET', `${broker.url}/v1/topics/seen/subscriptions`)
     expect(subscriptions).toEqual([])
+  })
+
+  it('says that it has made the topic, where there was none', async () => {
+    const said: string[] = []
+    for (const topic of ['mistyped', 'mistyped', 'mistyped.*'])
+      said.push((await cli.run('subscribe', topic, '--idle', '1ms')).stderr)
+    expect(said).toEqual(['tidings: there was no topic mistyped; it has been made\n', '', ''])
   })
 
   it('prints what it prints as a line that publish takes', async () => {
