@@ -6,6 +6,7 @@ import type { Asking } from './asking.ts'
 import { Connector } from './connector.ts'
 import type { Token } from './credentials.ts'
 import type { TopicDefinition } from './define-topic.ts'
+import { checkKnown } from './known-options.ts'
 import type { Platform } from './platform.ts'
 import { TidingsError } from './protocol/errors.ts'
 import { checkName } from './protocol/names.ts'
@@ -42,6 +43,13 @@ const PUBLISHER_DEFAULTS: PublisherOptions = {
   batchCount: 10_000,
   batchBytes: 262_144,
 }
+const KNOWN: Readonly<Record<keyof ClientOptions, 1>> = {
+  url: 1,
+  token: 1,
+  publishTimeoutMs: 1,
+  requestTimeoutMs: 1,
+  bufferBytes: 1,
+}
 const FLUSH_MS = 30_000
 /** The broker deletes an inbox that is left, too. */
 const INBOX_CLOSE_MS = 2000
@@ -62,6 +70,7 @@ export class Client {
   #closed: Promise<void> | undefined
 
   constructor(platform: Platform, options: ClientOptions, loadSeldom: () => Seldom | Promise<Seldom>) {
+    checkKnown('createClient', options, KNOWN)
     const { url, token, publishTimeoutMs, requestTimeoutMs, bufferBytes } = options
     this.#connector = new Connector(platform, url, token)
     this.#loadSeldom = loadSeldom
@@ -99,14 +108,15 @@ export class Client {
    * either is given up: handed back, or failed with an error that says so.
    */
   close(options: DrainOptions = {}): Promise<void> {
-    this.#closed ??= this.#close(options.timeoutMs ?? FLUSH_MS)
+    this.#closed ??= this.#close({ ...options, timeoutMs: options.timeoutMs ?? FLUSH_MS })
     return this.#closed
   }
 
-  async #close(timeoutMs: number): Promise<void> {
+  async #close(options: DrainOptions & { timeoutMs: number }): Promise<void> {
+    const { timeoutMs } = options
     const { clock } = this.#connector
     const deadline = clock.monotonic() + timeoutMs
-    const drains = [...this.#subscriptions].map((subscription) => subscription.drain({ timeoutMs }))
+    const drains = [...this.#subscriptions].map((subscription) => subscription.drain(options))
     // Handlers may publish to the last: their publishes count too.
     await Promise.all([...drains, this.#inTime(this.flush(), timeoutMs)])
     await this.#inTime(this.flush(), Math.max(0, deadline - clock.monotonic()))

@@ -81,6 +81,11 @@ export class Consumer<T> implements ConnectionUser, HeldOwner {
     return this.#holding.runningCount
   }
 
+  /** Those messages. */
+  running(): Held<T>[] {
+    return this.#holding.running() as Held<T>[]
+  }
+
   /** Nothing is left to tell the broker, or nobody to tell it to. */
   get isClear(): boolean {
     return !this.#connection.isLive || (this.#settlements.isClear && !this.#isFlushDue)
@@ -122,6 +127,11 @@ export class Consumer<T> implements ConnectionUser, HeldOwner {
 
   stop(): void {
     this.#connection.stop()
+  }
+
+  /** The broker does not answer. */
+  cut(): void {
+    this.#connection.giveUp('the broker did not confirm the last acknowledgements')
   }
 
   // --- decisions of messages ---

@@ -7,6 +7,7 @@
  */
 import type { StandardJSONSchemaV1, StandardSchemaV1 } from '@standard-schema/spec'
 import { weakened } from './derived-schema.ts'
+import { checkKnown } from './known-options.ts'
 import type { Message } from './message.ts'
 import { TidingsError } from './protocol/errors.ts'
 import { valueKind } from './protocol/message.ts'
@@ -56,7 +57,16 @@ export interface DefineOptions<S extends StandardSchemaV1, A extends StandardSch
   schemaCompatibility?: SchemaCompatibility
 }
 
-/** Throws what `jsonSchema` throws, if it is a function. */
+const KNOWN: Readonly<Record<keyof DefineOptions<never, never>, 1>> = {
+  name: 1,
+  schema: 1,
+  answer: 1,
+  jsonSchema: 1,
+  register: 1,
+  schemaCompatibility: 1,
+}
+
+/** Throws `invalid_argument` for what it cannot use, and what `jsonSchema` throws, if it is a function. */
 export function defineTopic<
   S extends StandardSchemaV1,
   A extends StandardSchemaV1 = StandardSchemaV1<unknown, unknown>,
@@ -68,7 +78,11 @@ export function defineTopic<
   StandardSchemaV1.InferInput<A>,
   StandardSchemaV1.InferOutput<A>
 > {
+  checkKnown('defineTopic', options, KNOWN)
   const { name, schema, answer, register = true, schemaCompatibility } = options
+  if (typeof name !== 'string') throw invalid('name must be a string')
+  checkValidator('schema', schema)
+  if (answer !== undefined) checkValidator('answer', answer)
   const jsonSchema = jsonSchemaOf(options)
   const definition: TopicDefinition<unknown, unknown> = {
     name,
@@ -107,13 +121,23 @@ export function defineTopic<
   return definition as TopicDefinition<never, never>
 }
 
+function checkValidator(what: string, schema: Partial<StandardSchemaV1> | null): void {
+  if (typeof schema?.['~standard']?.validate === 'function') return
+  throw invalid(`${what} must be a validator of the Standard Schema, as of zod, valibot or arktype`)
+}
+
+function invalid(detail: string): TidingsError {
+  return new TidingsError('invalid_argument', `defineTopic: ${detail}`)
+}
+
 function jsonSchemaOf<S extends StandardSchemaV1>({
   schema,
   jsonSchema,
 }: Pick<DefineOptions<S, never>, 'schema' | 'jsonSchema'>): JsonSchema | null {
   if (jsonSchema === false) return null
   if (typeof jsonSchema === 'function') return jsonSchema(schema)
-  if (jsonSchema !== undefined) return jsonSchema
+  if (typeof jsonSchema === 'object' && jsonSchema !== null) return jsonSchema
+  if (jsonSchema !== undefined) throw invalid('jsonSchema must be a JSON Schema, a function that makes it, or false')
   const { jsonSchema: converter } = schema['~standard'] as Partial<StandardJSONSchemaV1.Props>
   try {
     return converter ? weakened(converter.input({ target: 'draft-2020-12' })) : null

@@ -43,6 +43,19 @@ export interface PublishOptions {
   timeoutMs?: number
 }
 
+export const PUBLISH_KNOWN: Readonly<Record<keyof PublishOptions, 1>> = {
+  key: 1,
+  headers: 1,
+  partition: 1,
+  contentType: 1,
+  ttlMs: 1,
+  delayMs: 1,
+  deliverAt: 1,
+  idempotencyKey: 1,
+  signal: 1,
+  timeoutMs: 1,
+}
+
 /** A publish that was found good, but for what only its bytes show. */
 export interface Draft {
   value: string | Uint8Array

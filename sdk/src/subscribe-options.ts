@@ -59,6 +59,22 @@ export interface SubscribeOptions {
   onConnect?: () => void
 }
 
+export const SUBSCRIBE_KNOWN: Readonly<Record<keyof SubscribeOptions, 1>> = {
+  type: 1,
+  start: 1,
+  ackDeadlineMs: 1,
+  prefetch: 1,
+  concurrency: 1,
+  consumer: 1,
+  weight: 1,
+  maxExtensionMs: 1,
+  onGap: 1,
+  onError: 1,
+  onFailure: 1,
+  onInvalid: 1,
+  onConnect: 1,
+}
+
 const PATTERN_LEVEL = /^(?:\*{1,2}|[A-Za-z0-9._~-]+)$/
 const MAX_EXTENSION_MS = 3_600_000
 

@@ -22,6 +22,11 @@ export type Inspector = (message: Message<unknown>) => boolean | Promise<boolean
 export interface DrainOptions {
   /** Handlers that take longer are not waited for: their messages are handed back. Default: 30 s. */
   timeoutMs?: number
+  /**
+   * In a handler, or in the body of a loop: its own message. Then the promise waits for all but that one, which is
+   * waited for afterwards. A handler that calls before its first `await` need not say it.
+   */
+  inside?: Message<unknown>
 }
 
 const DRAIN_MS = 30_000
@@ -37,6 +42,11 @@ export interface Subscribed {
   options: SubscribeOptions
   /** Asks the broker how far it has everything acknowledged. */
   acknowledged: () => Promise<AcknowledgedThrough[]>
+}
+
+interface Taker<T> {
+  give: (held: Held<T> | undefined) => void
+  reject: (error: TidingsError) => void
 }
 
 interface Watcher {
@@ -63,12 +73,18 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
   #isOver = false
   #isDraining = false
   #isHandling = false
+  /** The handler that is being called at this moment. */
+  #calling: Held<T> | null = null
+  /** What the bodies of loops have. */
+  readonly #bodies = new Set<Held<T>>()
+  /** Of those who wait for a drain that waits for them. */
+  readonly #callers = new Set<Held<unknown>>()
   #close!: (error: TidingsError | null) => void
   #drained: Promise<void> | undefined
   /** Ends the wait of a drain for handlers, while there is one. */
   #waitsForHandlers: (() => void) | null = null
   /** Iterators that wait for the next message. */
-  #takers: { resolve: (result: IteratorResult<Message<T>>) => void; reject: (error: TidingsError) => void }[] = []
+  #takers: Taker<T>[] = []
   #watchers: Watcher[] = []
 
   /** Throws `invalid_argument`. With a handler it connects at once, without one when iteration begins. */
@@ -113,10 +129,22 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
    * the wait for handlers.
    */
   drain(options: DrainOptions = {}): Promise<void> {
-    const { timeoutMs = DRAIN_MS } = options
+    const { timeoutMs = DRAIN_MS, inside } = options
+    const caller = this.#calling ?? this.#consumer.running().find(({ message }) => message === inside)
     if (this.#drained) this.#hurry(timeoutMs)
     else this.#drained = this.#drain(timeoutMs)
-    return this.#drained
+    if (!caller) return this.#drained
+    this.#callers.add(caller)
+    return this.#until(() => this.#isOver || this.#busyCount <= this.#callers.size, timeoutMs)
+  }
+
+  /** Handlers that have not ended, or messages that the body of a loop has and has not settled. */
+  get #busyCount(): number {
+    for (const caller of this.#callers) if (caller.isDone) this.#callers.delete(caller)
+    if (this.#handler) return this.#consumer.runningCount
+    let count = 0
+    for (const held of this.#bodies) if (!held.isDone) count++
+    return count
   }
 
   #hurry(timeoutMs: number): void {
@@ -137,22 +165,30 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
       await this.drain({ timeoutMs: 0 })
       return { done: true, value: undefined }
     }
-    return { next: () => (this.#inspect ? this.#nextPassed(this.#inspect) : this.#next()), return: leave, throw: leave }
-  }
-
-  #next(): Promise<IteratorResult<Message<T>, undefined>> {
-    const held = this.#consumer.take()
-    if (held) return Promise.resolve({ done: false, value: held.message })
-    if (this.#error) return Promise.reject(this.#error)
-    if (this.#isOver || this.#isDraining) return Promise.resolve({ done: true, value: undefined })
-    return new Promise((resolve, reject) => void this.#takers.push({ resolve, reject }))
-  }
-
-  async #nextPassed(inspect: Inspector): Promise<IteratorResult<Message<T>, undefined>> {
-    for (;;) {
-      const result = await this.#next()
-      if (result.done || (await inspect(result.value))) return result
+    let body: Held<T> | undefined
+    const next = (): Promise<IteratorResult<Message<T>, undefined>> => {
+      // Who asks for the next is done with the one before, settled or not.
+      if (body && this.#bodies.delete(body)) this.#look()
+      return this.#next((held) => {
+        body = held
+        if (!held) return { done: true, value: undefined }
+        this.#bodies.add(held)
+        return { done: false, value: held.message }
+      })
     }
+    return { next: () => (this.#inspect ? nextPassed(next, this.#inspect) : next()), return: leave, throw: leave }
+  }
+
+  #next(
+    result: (held: Held<T> | undefined) => IteratorResult<Message<T>, undefined>,
+  ): Promise<IteratorResult<Message<T>, undefined>> {
+    const held = this.#consumer.take()
+    if (held) return Promise.resolve(result(held))
+    if (this.#error) return Promise.reject(this.#error)
+    if (this.#isOver || this.#isDraining) return Promise.resolve(result(undefined))
+    return new Promise((resolve, reject) => {
+      this.#takers.push({ give: (given) => resolve(result(given)), reject })
+    })
   }
 
   /** Something changed: gives out what can be given, and tells who waits for an end. */
@@ -161,7 +197,7 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
     while (this.#takers.length > 0) {
       const held = this.#consumer.take()
       if (!held) break
-      this.#takers.shift()!.resolve({ done: false, value: held.message })
+      this.#takers.shift()!.give(held)
     }
     this.#look()
   }
@@ -190,7 +226,7 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
   #run(handler: Handler<T>, held: Held<T>): boolean {
     let ended: unknown
     try {
-      ended = this.#inspect === null ? handler(held.message) : this.#inspected(this.#inspect, handler, held.message)
+      ended = this.#inspect === null ? this.#call(handler, held) : this.#inspected(this.#inspect, handler, held)
     } catch (error) {
       this.#failed(held, error)
       return true
@@ -212,8 +248,17 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
     return false
   }
 
-  async #inspected(inspect: Inspector, handler: Handler<T>, message: Message<T>): Promise<void> {
-    if (await inspect(message)) await handler(message)
+  async #inspected(inspect: Inspector, handler: Handler<T>, held: Held<T>): Promise<void> {
+    if (await inspect(held.message)) await this.#call(handler, held)
+  }
+
+  #call(handler: Handler<T>, held: Held<T>): unknown {
+    this.#calling = held
+    try {
+      return handler(held.message)
+    } finally {
+      this.#calling = null
+    }
   }
 
   #failed(held: Held<T>, error: unknown): void {
@@ -229,9 +274,9 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
     if (this.#isOver) return
     this.#isOver = true
     this.#error = error
-    for (const { resolve, reject } of this.#takers.splice(0)) {
+    for (const { give, reject } of this.#takers.splice(0)) {
       if (error) reject(error)
-      else resolve({ done: true, value: undefined })
+      else give(undefined)
     }
     this.#progress()
     // A drain ends only when the handlers have, too.
@@ -240,7 +285,7 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
 
   async #drain(timeoutMs: number): Promise<void> {
     this.#isDraining = true
-    for (const { resolve } of this.#takers.splice(0)) resolve({ done: true, value: undefined })
+    for (const { give } of this.#takers.splice(0)) give(undefined)
     this.#consumer.drain()
     if (timeoutMs > 0) {
       let isHurried = false
@@ -248,13 +293,15 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
         isHurried = true
         this.#look()
       }
-      await this.#until(() => isHurried || this.#consumer.runningCount === 0, timeoutMs)
+      await this.#until(() => isHurried || this.#busyCount === 0, timeoutMs)
     }
     this.#waitsForHandlers = null
     this.#look()
     this.#consumer.giveUp()
     await this.#until(() => this.#consumer.isClear, FLUSH_MS)
-    this.#consumer.stop()
+    // A broker that did not answer will not answer a goodbye either.
+    if (this.#consumer.isClear) this.#consumer.stop()
+    else this.#consumer.cut()
     await this.#until(() => this.#isOver, FLUSH_MS)
     this.#close(this.#error)
   }
@@ -271,6 +318,16 @@ export class Subscription<T> implements AsyncIterable<Message<T>> {
       const timer = this.#connector.clock.after(timeoutMs, end)
       this.#watchers.push(watcher)
     })
+  }
+}
+
+async function nextPassed<T>(
+  next: () => Promise<IteratorResult<Message<T>, undefined>>,
+  inspect: Inspector,
+): Promise<IteratorResult<Message<T>, undefined>> {
+  for (;;) {
+    const result = await next()
+    if (result.done || (await inspect(result.value))) return result
   }
 }
 

@@ -3,12 +3,13 @@
  * in by client.ts: for a topic that was defined with a schema, parts that check what passes (define-topic.ts).
  */
 import type { RequestOptions } from './inbox.ts'
+import { checkKnown } from './known-options.ts'
 import type { Message } from './message.ts'
 import { TidingsError } from './protocol/errors.ts'
 import type { PublishReceipt } from './publish-answer.ts'
-import type { PublishOptions } from './publish-entry.ts'
+import { PUBLISH_KNOWN, type PublishOptions } from './publish-entry.ts'
 import { checkWait } from './signals.ts'
-import type { SubscribeOptions } from './subscribe-options.ts'
+import { SUBSCRIBE_KNOWN, type SubscribeOptions } from './subscribe-options.ts'
 import type { Handler, Subscription } from './subscription.ts'
 import type { TopicParts } from './topic-parts.ts'
 
@@ -41,6 +42,7 @@ export class Topic<In, Out = In, AnswerIn = unknown, AnswerOut = unknown> {
   /** Not async: one promise for each publish is enough. */
   #publish(value: In, options: PublishOptions, isTry: boolean): Promise<PublishReceipt> {
     try {
+      if (options !== NO_OPTIONS) checkKnown('publish', options, PUBLISH_KNOWN)
       checkWait(options)
       return this.#parts.publish(value, options, isTry)
     } catch (error) {
@@ -61,6 +63,7 @@ export class Topic<In, Out = In, AnswerIn = unknown, AnswerOut = unknown> {
     if (handler !== null && typeof handler !== 'function') {
       throw new TidingsError('invalid_argument', 'the handler must be a function')
     }
+    checkKnown('subscribe', options, SUBSCRIBE_KNOWN)
     return this.#parts.subscribe(name, options, handler)
   }
 
@@ -70,6 +73,7 @@ export class Topic<In, Out = In, AnswerIn = unknown, AnswerOut = unknown> {
    * ReplyError, or a TidingsError with its code.
    */
   async request<Answer = AnswerOut>(value: In, options: RequestOptions = {}): Promise<Answer> {
+    checkKnown('request', options, PUBLISH_KNOWN)
     const { timeoutMs, ...publishing } = options
     const asking = await this.#parts.asking()
     const send = (more: PublishOptions): Promise<PublishReceipt> => {
@@ -95,6 +99,7 @@ export class Topic<In, Out = In, AnswerIn = unknown, AnswerOut = unknown> {
     const options = typeof second === 'function' ? {} : second
     const handler = typeof second === 'function' ? second : third
     if (!handler) throw new TidingsError('invalid_argument', 'reply needs a handler, which makes the answers')
+    checkKnown('reply', options, SUBSCRIBE_KNOWN)
     const replying = { name, handler, checks: this.#parts.checks }
     return this.#parts.subscribe<Out>(name, options, async (message) =>
       (await this.#parts.asking()).reply(message, replying),

@@ -2,6 +2,7 @@ import { getEventListeners } from 'node:events'
 import { type ClientOptions, createClientOn } from '@tidings/sdk/platform'
 import { describe, expect, it } from 'vitest'
 import { defineTopic } from '../../../sdk/src/define-topic.ts'
+import { TidingsError } from '../../../sdk/src/protocol/errors.ts'
 import { settle } from '../../support/settle.ts'
 import { SimPlatform } from '../../support/sim-platform.ts'
 
@@ -60,6 +61,35 @@ describe('a signal that many publishes share', () => {
     controller.abort()
     expect(new Set(await Promise.all(outcomes))).toEqual(new Set(['aborted']))
     expect(getEventListeners(signal, 'abort')).toHaveLength(0)
+  })
+})
+
+describe('an option that does not exist', () => {
+  const client = clientOn(new SimPlatform())
+  const topic = client.topic('t')
+  const odd = (options: Record<string, unknown>): never => options as never
+
+  it.each<[string, string, () => unknown]>([
+    ['timeout', 'timeoutMs', () => topic.publish(1, odd({ timeout: 5 }))],
+    ['header', 'headers', () => topic.tryPublish(1, odd({ header: {} }))],
+    ['idempotencykey', 'idempotencyKey', () => topic.request(1, odd({ idempotencykey: 'a' }))],
+    ['maxConcurrency', 'concurrency', () => topic.subscribe('s', odd({ maxConcurrency: 2 }), () => undefined)],
+    ['onerror', 'onError', () => topic.reply('s', odd({ onerror: () => undefined }), () => 1)],
+    ['urls', 'url', () => createClientOn(new SimPlatform(), odd({ urls: ['http://a'] }))],
+    ['schemas', 'schema', () => defineTopic(odd({ schemas: 1 }))],
+  ])('%s is refused, and %s named', async (name, meant, use) => {
+    const error = await (async () => use())().catch((thrown: unknown) => thrown as TidingsError)
+    expect(error).toMatchObject({ name: 'TidingsError', code: 'invalid_argument' })
+    expect((error as TidingsError).message).toMatch(new RegExp(`"${name}": is ${meant} meant`))
+  })
+
+  it('is no option when it is undefined', () => {
+    expect(() => createClientOn(new SimPlatform(), odd({ url: 'http://a', urls: undefined }))).not.toThrow()
+  })
+
+  it.each([null, 'x', 5])('cannot be told from options that are none: %s', async (options) => {
+    await expect(topic.publish(1, options as never)).rejects.toMatchObject({ code: 'invalid_argument' })
+    expect(() => createClientOn(new SimPlatform(), options as never)).toThrow(TidingsError)
   })
 })
 

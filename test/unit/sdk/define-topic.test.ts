@@ -53,6 +53,20 @@ async function registered(platform: SimPlatform, publish: () => Promise<unknown>
   await first
 }
 
+describe('defining a topic', () => {
+  const schema = z.number()
+  it.each<[string, unknown]>([
+    ['nothing', undefined],
+    ['a name that is none', { name: 5, schema }],
+    ['no schema', { name: 'n' }],
+    ['a JSON Schema in place of a validator', { name: 'n', schema: { type: 'number' } }],
+    ['an answer that is no validator', { name: 'n', schema, answer: null }],
+    ['a JSON Schema that is none', { name: 'n', schema, jsonSchema: 'number' }],
+  ])('is refused with %s', (_, options) => {
+    expect(() => defineTopic(options as never)).toThrow(expect.objectContaining({ code: 'invalid_argument' }))
+  })
+})
+
 describe('the types of a defined topic', () => {
   const client = new Client(new SimPlatform(), { url: 'http://a' }, () => seldom)
 
