@@ -14,6 +14,7 @@ import type { Coordinator } from './cluster/coordinator.ts'
 import type { Routing } from './cluster/routing.ts'
 import { CacheBudget } from './log/batch-cache.ts'
 import { OpenSegments } from './log/open-segments.ts'
+import { RememberedBudget } from './partition/remembered-budget.ts'
 import { Server, type ServerOptions } from './server/app.ts'
 import type { ServerMetrics } from './server/metrics.ts'
 
@@ -42,6 +43,8 @@ export interface BrokerOptions extends ServerOptions {
   maxQueuedBytes: number
   /** Memory for batches that were published or read lately, all partitions together. */
   tailCacheBytes: number
+  /** Memory for what must not be stored twice, all topics together. */
+  rememberedBytes: number
   /** Disk space that publishes leave free. */
   reserveBytes: number
 }
@@ -118,6 +121,7 @@ export function createHost(ports: BrokerPorts, options: BrokerOptions, space: Sp
       metrics,
       space,
       cacheBudget: new CacheBudget(options.tailCacheBytes),
+      rememberedBudget: new RememberedBudget(options.rememberedBytes),
       openSegments: new OpenSegments(OPEN_SEGMENTS, (error) => latch.trip(error)),
       maxQueuedBytes: options.maxQueuedBytes,
     },

@@ -113,6 +113,11 @@ export const SETTINGS = {
     'request bodies still coming in; past it publishers get 503',
   ),
   tailCacheBytes: setting(integer(0, 2 ** 40), 64 * MIB, 'memory for the messages published lately'),
+  rememberedBytes: setting(
+    integer(MIB, 2 ** 40),
+    1024 * MIB,
+    'memory for idempotency keys and producers; past it new ones get 503',
+  ),
   reserveBytes: setting(integer(0, 2 ** 50), 64 * MIB, 'disk space that publishes leave free'),
   maxConnections: setting(integer(1, 1_000_000), 10_000, 'connections at once; more are refused'),
   consumerWriteTimeoutMs: setting(

@@ -10,6 +10,7 @@
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Random } from '../base/clock.ts'
 import { KeyHash } from '../base/key-hash.ts'
+import type { RememberedAccount } from './remembered-budget.ts'
 
 export interface FirstPublish {
   partition: number
@@ -22,20 +23,24 @@ export interface FirstPublish {
 const SLICES = 8
 const SLOT_WORDS = 8
 const FIRST_SLOTS = 64
+/** What a key takes in memory at worst. */
+const KEY_BYTES = 64
 const WORD = 0x1_0000_0000
 
 export class IdempotencyWindow {
   windowMs: number
   readonly #limit: number
   readonly #hash: KeyHash
+  readonly #account: RememberedAccount
   /** Oldest first; only the last one takes new keys. */
   #slices: Slice[] = []
   #count = 0
 
   /** @param limit most keys remembered at once: 32 to 64 bytes of memory each */
-  constructor(windowMs: number, limit: number, random: Random) {
+  constructor(windowMs: number, limit: number, random: Random, account: RememberedAccount) {
     this.windowMs = windowMs
     this.#limit = limit
+    this.#account = account
     this.#hash = new KeyHash(random)
   }
 
@@ -45,7 +50,7 @@ export class IdempotencyWindow {
 
   /** The first publish with this key, if it is younger than the window. */
   find(key: Uint8Array, now: number): FirstPublish | null {
-    this.#expire(now)
+    this.expire(now)
     const hash = this.#hash.of(key)
     for (let i = this.#slices.length - 1; i >= 0; i--) {
       const found = this.#slices[i]!.find(hash)
@@ -56,12 +61,12 @@ export class IdempotencyWindow {
 
   /** Throws `overloaded` when no more keys can be remembered: refused before anything is stored. */
   admit(now: number, keys: number): void {
-    this.#expire(now)
-    if (this.#count + keys <= this.#limit) return
+    this.expire(now)
+    if (this.#count + keys <= this.#limit && this.#account.hasRoom(keys * KEY_BYTES)) return
     throw new TidingsError(
       'overloaded',
-      `${this.#count} idempotency keys of the last ${this.windowMs} ms are remembered, the most there can be: ` +
-        'publish more slowly, or set a shorter deduplicationWindowMs',
+      `${this.#count} idempotency keys of the last ${this.windowMs} ms are remembered here, and there is no room for more: ` +
+        'publish more slowly, set a shorter deduplicationWindowMs, or raise --remembered-bytes',
     )
   }
 
@@ -74,11 +79,15 @@ export class IdempotencyWindow {
     }
     slice.add(this.#hash.of(key), first)
     this.#count += 1
+    this.#account.take(KEY_BYTES)
   }
 
-  #expire(now: number): void {
+  /** Forgets what is out of the window. */
+  expire(now: number): void {
     while (this.#slices.length > 0 && now - this.#slices[0]!.newest >= this.windowMs) {
-      this.#count -= this.#slices.shift()!.count
+      const { count } = this.#slices.shift()!
+      this.#count -= count
+      this.#account.take(-count * KEY_BYTES)
     }
   }
 }

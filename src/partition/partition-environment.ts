@@ -8,6 +8,7 @@ import type { Logger, Metrics } from '../base/telemetry.ts'
 import type { CacheBudget } from '../log/batch-cache.ts'
 import type { OpenSegments } from '../log/open-segments.ts'
 import type { RetentionPolicy } from '../log/retention.ts'
+import type { RememberedBudget } from './remembered-budget.ts'
 
 /** What all partitions of a broker share. */
 export interface PartitionEnvironment {
@@ -19,6 +20,7 @@ export interface PartitionEnvironment {
   metrics: Metrics
   space: SpaceGuard
   cacheBudget: CacheBudget
+  rememberedBudget: RememberedBudget
   openSegments: OpenSegments
   /** What takes long and hurries nobody: one at a time in the whole broker. */
   background: Serial

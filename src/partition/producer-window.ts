@@ -8,6 +8,8 @@
  * Times to remember are monotonic. Numbers are compared as the low 32 bits of them, which is what a batch header holds (RFC 1982).
  */
 
+import type { RememberedAccount } from './remembered-budget.ts'
+
 /** Frames of a producer that each partition remembers; as many may be under way at once. */
 export const FRAMES_REMEMBERED = 8
 /** Producers are remembered for this long at least, however short the window of Idempotency-Keys is. */
@@ -38,6 +40,11 @@ export type FramePlace = StoredFrame | 'new' | 'passed' | 'forgotten'
 /** Numbers of one frame in the flat array: sequence, base offset, count, timestamp. */
 const WIDTH = 4
 
+/** What a pair of a producer and a partition takes in memory at worst, and a producer by itself. */
+const PAIR_BYTES = 512
+/** Producers that one look at them forgets at most: many may fall due together. */
+const FORGOTTEN_AT_ONCE = 1000
+
 class Producer {
   /** The highest number that was taken. */
   last: number
@@ -61,15 +68,17 @@ export class ProducerWindow {
   /** A producer without a frame for so long is forgotten. */
   windowMs: number
   readonly #limit: number
+  readonly #account: RememberedAccount
   /** In the order of use, but for those that a start found. */
   readonly #producers: Map<number, Producer> = new Map()
   /** Pairs of a producer and a partition that has frames of it. */
   #pairs = 0
 
   /** @param limit pairs of producer and partition that new producers may fill; known ones may fill as many again */
-  constructor(windowMs: number, limit: number) {
+  constructor(windowMs: number, limit: number, account: RememberedAccount) {
     this.windowMs = windowMs
     this.#limit = limit
+    this.#account = account
   }
 
   /** Producers that are remembered. */
@@ -80,7 +89,10 @@ export class ProducerWindow {
   order(producerId: number, sequence: number, now: number): FrameOrder {
     const producer = this.#find(producerId, now)
     const taken = this.#pairs + this.#producers.size
-    if (taken >= this.#limit * (producer ? 2 : 1)) return { kind: 'full' }
+    const hasRoom = producer
+      ? taken < this.#limit * 2 && this.#account.hasRoomForKnown(PAIR_BYTES)
+      : taken < this.#limit && this.#account.hasRoom(PAIR_BYTES)
+    if (!hasRoom) return { kind: 'full' }
     if (!producer) return { kind: 'next' }
     const low = sequence >>> 0
     const [failed] = producer.failed
@@ -165,17 +177,24 @@ export class ProducerWindow {
       frames = []
       producer.frames.set(partition, frames)
       this.#pairs += 1
+      this.#account.take(PAIR_BYTES)
     }
     if (frames.length > 0 && !isAfter(low, frames[frames.length - WIDTH]!)) return
     if (frames.length === FRAMES_REMEMBERED * WIDTH) frames.splice(0, WIDTH)
     frames.push(low, frame.baseOffset, frame.count, frame.timestamp)
   }
 
-  #find(producerId: number, now: number): Producer | undefined {
+  /** Forgets some of those that have not published for long, where there are any. */
+  expire(now: number): void {
+    let left = FORGOTTEN_AT_ONCE
     for (const [id, producer] of this.#producers) {
-      if (now - producer.usedAt < this.windowMs) break
+      if (now - producer.usedAt < this.windowMs || left-- === 0) break
       this.#forget(id, producer)
     }
+  }
+
+  #find(producerId: number, now: number): Producer | undefined {
+    this.expire(now)
     const producer = this.#producers.get(producerId)
     if (!producer || now - producer.usedAt < this.windowMs) return producer
     this.#forget(producerId, producer)
@@ -192,6 +211,7 @@ export class ProducerWindow {
   }
 
   #add(producerId: number, producer: Producer): Producer {
+    this.#account.take(PAIR_BYTES)
     this.#producers.set(producerId, producer)
     return producer
   }
@@ -199,6 +219,7 @@ export class ProducerWindow {
   #forget(producerId: number, producer: Producer): void {
     this.#producers.delete(producerId)
     this.#pairs -= producer.frames.size
+    this.#account.take(-PAIR_BYTES * (producer.frames.size + 1))
   }
 }
 

@@ -8,6 +8,7 @@ import { isBrokerKey } from './broker-key.ts'
 import { IdempotencyWindow } from './idempotency-window.ts'
 import type { LogPartition } from './partition.ts'
 import { ProducerWindow, rememberedMs } from './producer-window.ts'
+import { RememberedAccount, type RememberedBudget } from './remembered-budget.ts'
 
 /** Most Idempotency-Keys that one topic remembers: 64 bytes of memory each at worst. */
 const IDEMPOTENCY_KEYS_LIMIT = 4_000_000
@@ -17,20 +18,39 @@ const IDEMPOTENCY_KEYS_LIMIT = 4_000_000
  */
 const PRODUCERS_LIMIT = 262_144
 
+export interface TopicMemoryPorts {
+  clock: Clock
+  random: Random
+  budget: RememberedBudget
+}
+
 export class TopicMemory {
   readonly keys: IdempotencyWindow
   readonly producers: ProducerWindow
   readonly #clock: Clock
+  readonly #account: RememberedAccount
 
-  constructor({ deduplicationWindowMs }: TopicSettings, { clock, random }: { clock: Clock; random: Random }) {
-    this.keys = new IdempotencyWindow(deduplicationWindowMs, IDEMPOTENCY_KEYS_LIMIT, random)
-    this.producers = new ProducerWindow(rememberedMs(deduplicationWindowMs), PRODUCERS_LIMIT)
+  constructor({ deduplicationWindowMs }: TopicSettings, { clock, random, budget }: TopicMemoryPorts) {
+    this.#account = new RememberedAccount(budget)
+    this.keys = new IdempotencyWindow(deduplicationWindowMs, IDEMPOTENCY_KEYS_LIMIT, random, this.#account)
+    this.producers = new ProducerWindow(rememberedMs(deduplicationWindowMs), PRODUCERS_LIMIT, this.#account)
     this.#clock = clock
   }
 
   configure({ deduplicationWindowMs }: TopicSettings): void {
     this.keys.windowMs = deduplicationWindowMs
     this.producers.windowMs = rememberedMs(deduplicationWindowMs)
+  }
+
+  /** Lets go of what is too old, also where nobody publishes any more. */
+  expire(): void {
+    this.keys.expire(this.#clock.now())
+    this.producers.expire(this.#clock.monotonic())
+  }
+
+  /** The topic is gone: others may have the memory. */
+  close(): void {
+    this.#account.close()
   }
 
   /** What was stored, answered or not, must not be stored again. */

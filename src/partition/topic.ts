@@ -117,7 +117,7 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys, ProducerTa
     this.settings = settings
     this.partitions = partitions
     this.#clock = ports.clock
-    this.#memory = new TopicMemory(settings, ports)
+    this.#memory = new TopicMemory(settings, { ...ports, budget: ports.environment.rememberedBudget })
     this.#producers = new Producers(this, this.#memory.producers, ports.clock)
     this.#schedule = new TopicSchedule(this, ports)
     this.#logger = ports.environment.logger
@@ -135,11 +135,13 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys, ProducerTa
   }
 
   maintain(): Promise<void> {
+    this.#memory.expire()
     return this.#schedule.maintain()
   }
 
   /** Ends what happens by itself; the partitions are closed by whoever opened them, after this. */
   close(): Promise<void> {
+    this.#memory.close()
     return this.#schedule.close()
   }
 

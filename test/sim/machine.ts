@@ -14,6 +14,7 @@ import { Catalog } from '../../src/cluster/catalog.ts'
 import { MemoryCoordinator } from '../../src/cluster/memory-coordinator.ts'
 import { CacheBudget } from '../../src/log/batch-cache.ts'
 import { OpenSegments } from '../../src/log/open-segments.ts'
+import { RememberedBudget } from '../../src/partition/remembered-budget.ts'
 import { SimClock } from '../../src/testing/sim-clock.ts'
 import { SimDisk } from '../../src/testing/sim-disk.ts'
 import type { SimRandom } from '../../src/testing/sim-random.ts'
@@ -86,6 +87,7 @@ export class Machine {
           metrics: nullMetrics,
           space,
           cacheBudget: new CacheBudget(8192),
+          rememberedBudget: new RememberedBudget(2 ** 30),
           openSegments: new OpenSegments(2, (error) => latch.trip(error)),
           maxQueuedBytes: 8 * 1_048_576,
           // Rolls after every few records (what one entry may hold is kept free), and is written anew soon.

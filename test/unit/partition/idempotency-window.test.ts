@@ -1,9 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { IdempotencyWindow } from '../../../src/partition/idempotency-window.ts'
+import { RememberedAccount, RememberedBudget } from '../../../src/partition/remembered-budget.ts'
 import { SimRandom } from '../../../src/testing/sim-random.ts'
 
 const WINDOW_MS = 1000
+const account = (): RememberedAccount => new RememberedAccount(new RememberedBudget(2 ** 30))
 const bytes = (text: string): Buffer => Buffer.from(text)
 
 describe('the idempotency window', () => {
@@ -14,7 +16,7 @@ describe('the idempotency window', () => {
     })
     fc.assert(
       fc.property(fc.array(step, { maxLength: 400 }), (steps) => {
-        const window = new IdempotencyWindow(WINDOW_MS, 10_000, new SimRandom(3))
+        const window = new IdempotencyWindow(WINDOW_MS, 10_000, new SimRandom(3), account())
         const naive = new Map<string, { offset: number; timestamp: number }>()
         let now = 5_000_000
         steps.forEach(({ key, afterMs }, offset) => {
@@ -31,7 +33,7 @@ describe('the idempotency window', () => {
   })
 
   it('keeps many keys apart', () => {
-    const window = new IdempotencyWindow(WINDOW_MS, 100_000, new SimRandom(1))
+    const window = new IdempotencyWindow(WINDOW_MS, 100_000, new SimRandom(1), account())
     for (let i = 0; i < 50_000; i++)
       window.remember(bytes(`key-${i}`), { partition: i % 7, offset: 2 ** 40 + i, timestamp: 1000 })
     for (let i = 0; i < 50_000; i += 97) {
@@ -41,7 +43,7 @@ describe('the idempotency window', () => {
   })
 
   it('refuses more keys than it may hold, until old ones have left the window', () => {
-    const window = new IdempotencyWindow(WINDOW_MS, 10, new SimRandom(1))
+    const window = new IdempotencyWindow(WINDOW_MS, 10, new SimRandom(1), account())
     for (let i = 0; i < 10; i++) {
       window.admit(1000, 1)
       window.remember(bytes(String(i)), { partition: 0, offset: i, timestamp: 1000 })
@@ -52,7 +54,7 @@ describe('the idempotency window', () => {
   })
 
   it('takes keys in any order of time, as a restart reads them partition by partition', () => {
-    const window = new IdempotencyWindow(WINDOW_MS, 100, new SimRandom(1))
+    const window = new IdempotencyWindow(WINDOW_MS, 100, new SimRandom(1), account())
     window.remember(bytes('late'), { partition: 0, offset: 1, timestamp: 9900 })
     window.remember(bytes('early'), { partition: 1, offset: 1, timestamp: 9100 })
     expect(window.find(bytes('early'), 10_050)?.timestamp).toBe(9100)
