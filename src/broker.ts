@@ -31,6 +31,8 @@ export interface BrokerPorts {
   routing?: Routing
   /** The coordinator's store was made just now. */
   coordinatorIsNew: boolean
+  /** Resolves when the coordinator can be asked, which may take until somebody repairs it; at once without. */
+  coordinatorReady?: () => Promise<void>
 }
 
 export interface BrokerOptions extends ServerOptions {
@@ -88,6 +90,7 @@ export class Broker {
    */
   async start(): Promise<{ url: string }> {
     const address = await this.server.listen()
+    await this.#ports.coordinatorReady?.()
     await this.host.open()
     return address
   }

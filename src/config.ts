@@ -6,6 +6,7 @@
  */
 import { LIMITS } from '@tidings/sdk/protocol'
 import { isLoopback } from './base/loopback.ts'
+import { clusterProblem, endpointsFrom, isKeyPrefix, originOf } from './cluster/etcd-settings.ts'
 
 interface Kind<T> {
   /** What a value looks like, for errors and help. */
@@ -19,6 +20,10 @@ interface Setting<T> {
   readonly kind: Kind<T>
   readonly default: T
   readonly help: string
+  /** Not in the help: it is not for everybody yet. */
+  readonly isHidden?: true
+  /** Its value is in no message. */
+  readonly isSecret?: true
 }
 
 function integer(least: number, most: number): Kind<number> {
@@ -50,6 +55,25 @@ const nodeName: Kind<string> = {
   fromJson: (value) => (typeof value === 'string' && NODE_ID.test(value) ? value : undefined),
 }
 
+const endpoints: Kind<string[]> = {
+  shape:
+    'URLs such as http://10.0.0.1:2379, without credentials or a path, with commas between them, all http or all https',
+  fromText: (value) => endpointsFrom(value.split(',').map((part) => part.trim())),
+  fromJson: (value) => (Array.isArray(value) ? endpointsFrom(value) : undefined),
+}
+
+const url: Kind<string> = {
+  shape: 'a URL such as http://10.0.0.1:7070, without credentials or a path',
+  fromText: originOf,
+  fromJson: (value) => (typeof value === 'string' ? originOf(value) : undefined),
+}
+
+const keyPrefix: Kind<string> = {
+  shape: 'a prefix of keys such as /tidings/, with a slash at both ends, of A-Z a-z 0-9 . _ ~ - and /',
+  fromText: (value) => (isKeyPrefix(value) ? value : undefined),
+  fromJson: (value) => (typeof value === 'string' && isKeyPrefix(value) ? value : undefined),
+}
+
 function oneOf<const T extends readonly string[]>(values: T): Kind<T[number]> {
   const check = (value: unknown): T[number] | undefined => values.find((known) => known === value)
   return { shape: `one of ${values.join(', ')}`, fromText: check, fromJson: check }
@@ -79,6 +103,11 @@ function hostList(values: unknown[]): string[] | undefined {
 
 function setting<T>(kind: Kind<T>, value: T, help: string): Setting<T> {
   return { kind, default: value, help }
+}
+
+/** A setting of a cluster, which is not in the help before there are clusters. */
+function hidden<T>(kind: Kind<T>, value: T, help: string): Setting<T> {
+  return { ...setting(kind, value, help), isHidden: true }
 }
 
 const MIB = 1_048_576
@@ -127,6 +156,14 @@ export const SETTINGS = {
   ),
   requestTimeoutMs: setting(integer(1, MS_MAX), 30_000, 'longest time in which a request must have arrived'),
   headersTimeoutMs: setting(integer(1, MS_MAX), 10_000, 'the same for its headers'),
+  etcd: hidden(endpoints, [], 'endpoints of etcd: this is a node of a cluster'),
+  etcdPrefix: hidden(keyPrefix, '/tidings/', 'what every key in etcd starts with'),
+  etcdUser: hidden<string | null>(text, null, 'name of a user of etcd whose role reads and writes under the prefix'),
+  etcdPassword: { ...hidden<string | null>(text, null, 'its password'), isSecret: true as const },
+  etcdCa: hidden<string | null>(text, null, 'file with the certificates of authorities that etcd is signed by'),
+  etcdCert: hidden<string | null>(text, null, 'file with the certificate that is shown to etcd'),
+  etcdKey: hidden<string | null>(text, null, 'file with its key'),
+  advertise: hidden<string | null>(url, null, 'URL under which the other nodes and clients reach this one'),
 }
 
 type SettingName = keyof typeof SETTINGS
@@ -149,19 +186,28 @@ export interface ConfigSources {
 /** The whole configuration. Throws ConfigError for an unknown file key or a bad value. */
 export function resolveConfig({ flags, env, file }: ConfigSources): Config {
   const fileValues = fileObject(file)
-  const config: Record<string, unknown> = {}
-  for (const [name, { kind, default: byDefault }] of settings()) {
+  const values: Record<string, unknown> = {}
+  const given = new Set<string>()
+  for (const [name, setting] of settings()) {
+    const { kind } = setting
     const variable = variableOf(name)
     const flag = flags.get(name)
     const fromEnv = env[variable]
-    if (flag !== undefined) config[name] = valid(kind, kind.fromText(flag), `--${flagOf(name)}`, flag)
-    else if (fromEnv !== undefined) config[name] = valid(kind, kind.fromText(fromEnv), variable, fromEnv)
+    given.add(name)
+    if (flag !== undefined) values[name] = valid(setting, kind.fromText(flag), `--${flagOf(name)}`, flag)
+    else if (fromEnv !== undefined) values[name] = valid(setting, kind.fromText(fromEnv), variable, fromEnv)
     else if (Object.hasOwn(fileValues, name)) {
       const value = fileValues[name]
-      config[name] = valid(kind, kind.fromJson(value), `config file key "${name}"`, JSON.stringify(value))
-    } else config[name] = byDefault
+      values[name] = valid(setting, kind.fromJson(value), `config file key "${name}"`, JSON.stringify(value))
+    } else {
+      values[name] = setting.default
+      given.delete(name)
+    }
   }
-  return Object.freeze(config as Config)
+  const config = Object.freeze(values as Config)
+  const problem = clusterProblem(config, given)
+  if (problem !== null) throw new ConfigError(problem)
+  return config
 }
 
 /** Refuses an address that others reach while nothing protects the broker. */
@@ -198,9 +244,10 @@ export function variableOf(name: string): string {
 }
 
 export function settingsHelp(): string {
-  const lines = settings().map(([name, { default: value, help }]) => {
-    const shown = Array.isArray(value) ? value.join(',') || 'none' : String(value)
-    return `  --${flagOf(name).padEnd(26)} ${help} (${shown})`
+  const shown = settings().filter(([, { isHidden }]) => isHidden !== true)
+  const lines = shown.map(([name, { default: value, help }]) => {
+    const text = Array.isArray(value) ? value.join(',') || 'none' : String(value)
+    return `  --${flagOf(name).padEnd(26)} ${help} (${text})`
   })
   return lines.join('\n')
 }
@@ -219,7 +266,9 @@ function fileObject(file: unknown): Record<string, unknown> {
   return file as Record<string, unknown>
 }
 
-function valid<T>(kind: Kind<T>, value: T | undefined, where: string, shown: string): T {
-  if (value === undefined) throw new ConfigError(`${where}: ${JSON.stringify(shown)} is not ${kind.shape}`)
-  return value
+function valid<T>({ kind, isSecret }: Setting<T>, value: T | undefined, where: string, shown: string): T {
+  if (value !== undefined) return value
+  // What stands before an @ in a URL may be a password, whatever the setting is.
+  const isShown = isSecret !== true && !shown.includes('@')
+  throw new ConfigError(`${where}: ${isShown ? JSON.stringify(shown) : 'the value'} is not ${kind.shape}`)
 }

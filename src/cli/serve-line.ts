@@ -7,6 +7,7 @@ import {
   type Config,
   ConfigError,
   checkExposure,
+  flagOf,
   isSetting,
   isSwitch,
   nameOfFlag,
@@ -58,6 +59,7 @@ export function readServeLine(
     const file = path === undefined ? undefined : parseFile(path, readFile)
     const config = resolveConfig({ flags, env, file })
     checkExposure(config)
+    checkFiles(config, readFile)
     return { kind: 'serve', config }
   } catch (error) {
     if (error instanceof ConfigError)
@@ -103,6 +105,19 @@ function takesNext(name: string, next: string | undefined): boolean {
   if (next === undefined) return false
   if (isBare(name)) return isSetting(name) && (next === 'true' || next === 'false')
   return !next.startsWith('--')
+}
+
+/** A file that is named is looked at now, and not when it is needed for the first time. */
+function checkFiles(config: Config, readFile: (path: string) => string): void {
+  for (const name of ['etcdCa', 'etcdCert', 'etcdKey'] as const) {
+    const path = config[name]
+    if (path === null) continue
+    try {
+      readFile(path)
+    } catch {
+      throw new ConfigError(`--${flagOf(name)} ${path}: the file cannot be read`)
+    }
+  }
 }
 
 function parseFile(path: string, readFile: (path: string) => string): unknown {

@@ -7,10 +7,10 @@ import { errorCode } from '../base/disk.ts'
 import { Latch } from '../base/latch.ts'
 import { makeDataDirectory, nodeDisk } from '../base/node-disk.ts'
 import { Broker } from '../broker.ts'
-import { openSqliteCoordinator } from '../cluster/sqlite-coordinator.ts'
 import type { Config } from '../config.ts'
 import { createLogger } from '../server/logging.ts'
 import { createMetrics } from '../server/metrics.ts'
+import { openCoordinator } from './open-coordinator.ts'
 import { startProblem } from './start-problem.ts'
 
 const EXIT = { cannotRun: 1, failed: 70 } as const
@@ -30,11 +30,8 @@ export async function serve(config: Config, version: string): Promise<void> {
   await makeDataDirectory(config.dataDir)
   const disk = nodeDisk(config.dataDir)
   const ports = { disk, clock: systemClock, random: systemRandom, latch, logger }
-  const { coordinator, created } = await openSqliteCoordinator({ ...ports, directory: config.dataDir })
-  const broker = await Broker.create(
-    { ...ports, coordinator, coordinatorIsNew: created, metrics: createMetrics() },
-    { ...config, version },
-  )
+  const coordinator = await openCoordinator(config, ports)
+  const broker = await Broker.create({ ...ports, ...coordinator, metrics: createMetrics() }, { ...config, version })
   stopOnSignal(broker, logger)
   const { url } = await broker.start()
   logger.info({ url, dataDir: config.dataDir, version, docs: `${url}/docs` }, `tidings is ready on ${url}`)

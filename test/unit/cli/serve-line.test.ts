@@ -114,6 +114,68 @@ describe('the command line of serve', () => {
     expect(message).not.toContain('\n')
   })
 
+  const node = ['--node-id', 'a', '--advertise', 'http://a:7070']
+  const plain = ['--etcd', 'http://e1:2379, http://e2:2379/']
+  const secure = ['--etcd', 'https://e1:2379']
+
+  it('takes what makes it a node of a cluster', () => {
+    expect(config([...plain, ...node])).toMatchObject({
+      etcd: ['http://e1:2379', 'http://e2:2379'],
+      etcdPrefix: '/tidings/',
+      etcdUser: null,
+      nodeId: 'a',
+      advertise: 'http://a:7070',
+    })
+    const env = { TIDINGS_ETCD_PASSWORD: 's3cret', TIDINGS_ETCD_USER: 'tidings' }
+    const more = ['--etcd-ca', 'ca', '--etcd-cert', 'cert', '--etcd-key', 'key', '--etcd-prefix', '/a/b/']
+    const files = { ca: '', cert: '', key: '' }
+    expect(config([...secure, ...node, ...more], env, files)).toMatchObject({
+      etcdPrefix: '/a/b/',
+      etcdUser: 'tidings',
+      etcdPassword: 's3cret',
+      etcdCa: 'ca',
+    })
+    const file = { 'f.json': '{"etcd": ["http://e1:2379"], "nodeId": "a", "advertise": "http://a:7070"}' }
+    expect(config(['--config', 'f.json'], {}, file)).toMatchObject({ etcd: ['http://e1:2379'] })
+  })
+
+  it.each([
+    [[...plain, '--node-id', 'a'], '--advertise'],
+    [[...plain, '--advertise', 'http://a:1'], '--node-id'],
+    [[...node, '--etcd-prefix', '/a/'], '--etcd-prefix'],
+    [[...node], '--advertise'],
+    [[...node, '--etcd', ''], '--etcd'],
+    [[...node, '--etcd', 'e1:2379'], '--etcd'],
+    [[...node, '--etcd', 'http://e1:2379,'], '--etcd'],
+    [[...node, '--etcd', 'http://e1:2379,http://e1:2379'], '--etcd'],
+    [[...node, '--etcd', 'http://e1:2379,https://e2:2379'], '--etcd'],
+    [[...node, '--etcd', 'http://e1:2379/v3'], '--etcd'],
+    [[...node, '--etcd', 'http://root:hunter2@e1:2379'], '--etcd'],
+    [[...plain, '--node-id', 'a', '--advertise', 'a:7070/'], '--advertise'],
+    [[...plain, '--node-id', 'a', '--advertise', 'http://root:hunter2@a:7070'], '--advertise'],
+    [[...plain, ...node, '--etcd-prefix', 'tidings'], '--etcd-prefix'],
+    [[...plain, ...node, '--etcd-prefix', '/'], '--etcd-prefix'],
+    [[...plain, ...node, '--etcd-user', 'root'], 'its password'],
+    [[...plain, ...node, '--etcd-password', 'hunter2'], '--etcd-user'],
+    [[...plain, ...node, '--etcd-user', 'root', '--etcd-password', ''], '--etcd-password'],
+    [[...plain, ...node, '--etcd-ca', 'there'], '--etcd-ca'],
+    [[...secure, ...node, '--etcd-ca', 'gone'], 'gone'],
+    [[...secure, ...node, '--etcd-cert', 'there'], '--etcd-key'],
+    [[...secure, ...node, '--etcd-key', 'there'], '--etcd-cert'],
+  ])('refuses %j as a node of a cluster, and says no password', (argv, named) => {
+    const command = parse(['serve', ...argv], {}, { there: '' })
+    expect(command.kind).toBe('refused')
+    const { message } = command as { message: string }
+    expect(message).toContain(named)
+    expect(message).not.toContain('hunter2')
+  })
+
+  it('shows no settings of a cluster in its help yet', () => {
+    const { text } = parse(['--help']) as { text: string }
+    expect(text).toContain('--node-id')
+    expect(text).not.toMatch(/etcd|advertise/)
+  })
+
   it.each(['127.0.0.1', '127.9.9.9', 'localhost', '::1'])('binds loopback without --insecure: %s', (host) => {
     expect(config(['--host', host])).toMatchObject({ host })
   })
