@@ -11,18 +11,16 @@
 import { type SubscriptionSettings, TidingsError, type TopicSettings } from '@tidings/sdk/protocol'
 import type { Random } from '../base/clock.ts'
 import { InvariantError } from '../base/invariant.ts'
+import { brokerKey, encodeStart } from './broker-entry.ts'
 import {
-  brokerKey,
   type CatalogSubscription,
   type CatalogTopic,
   decodeSubscription,
   decodeTombstone,
   decodeTopic,
-  encodeBroker,
   encodeSubscription,
   encodeTombstone,
   encodeTopic,
-  isWriteOf,
   SUBSCRIPTIONS,
   subscriptionKey,
   subscriptionsPrefix,
@@ -33,6 +31,7 @@ import {
   topicKey,
 } from './catalog-entry.ts'
 import type { Coordinator, Entry, Guard, Write } from './coordinator.ts'
+import { absent, isWriteOf, unchanged } from './store-entry.ts'
 
 export type { CatalogSubscription, CatalogTopic, Tombstone } from './catalog-entry.ts'
 
@@ -128,7 +127,7 @@ export class Catalog {
         guards: [unchanged(entry)],
         writes: [
           { delete: entry.key },
-          { put: tombstoneKey(topic.id), value: encodeTombstone(topic) },
+          { put: tombstoneKey(topic.id), value: encodeTombstone({ id: topic.id, name, holders: [] }) },
           { deleteUnder: subscriptionsPrefix(topic.id) },
         ],
         answer: () => topic,
@@ -257,7 +256,7 @@ export class Catalog {
       if (entry && isWriteOf(entry, nonce)) return { done: entry.modRevision }
       return {
         guards: [entry ? unchanged(entry) : absent(key)],
-        writes: [{ put: key, value: encodeBroker(nodeId, nonce) }],
+        writes: [{ put: key, value: encodeStart(nodeId, nonce) }],
         answer: (revision) => revision,
       }
     })
@@ -306,14 +305,6 @@ const OUTRUN = 'others changed it at the same time again and again; nothing was 
 /** Settings are fresh objects with their keys in one order, so that equal ones have equal JSON. */
 function isSame(a: object, b: object): boolean {
   return JSON.stringify(a) === JSON.stringify(b)
-}
-
-function absent(key: string): Guard {
-  return { key, modRevision: 0 }
-}
-
-function unchanged(entry: Entry): Guard {
-  return { key: entry.key, modRevision: entry.modRevision }
 }
 
 function topicNotFound(name: string): TidingsError {

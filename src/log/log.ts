@@ -134,7 +134,7 @@ export class Log {
     return this.#keptFrom
   }
 
-  /** Offset of the next record to be written. */
+  /** Of the next record to be written. */
   get nextOffset(): number {
     return this.#active.nextOffset
   }
@@ -180,10 +180,7 @@ export class Log {
     if (bytes > this.room && !this.#active.content.isEmpty) await this.roll()
   }
 
-  /**
-   * Seals the active segment and begins the next. Everything in the old one is on stable storage
-   * before the new one exists, so that its mere existence proves the old one whole.
-   */
+  /** Seals the active segment and begins the next, whose mere existence proves that the old one is whole on stable storage. */
   async roll(): Promise<void> {
     await this.#syncing
     const old = this.#active
@@ -219,6 +216,11 @@ export class Log {
     } finally {
       this.#syncing = null
     }
+  }
+
+  /** Space written ahead of the messages goes back to the disk. For the one writer, as `prepare` is. */
+  giveBackRunway(): Promise<void> {
+    return this.#active.giveBackRunway()
   }
 
   /**
@@ -279,8 +281,7 @@ export class Log {
 
   /** All batches, oldest first. */
   async *all(): AsyncGenerator<RecordBatch> {
-    const to = this.nextOffset
-    for (let offset = this.#startOffset; offset < to; ) {
+    for (let offset = this.#startOffset, to = this.nextOffset; offset < to; ) {
       const batches = await this.read(offset)
       yield* batches
       offset = batches.at(-1)?.nextOffset ?? to

@@ -199,6 +199,14 @@ export class Segment {
       })
   }
 
+  /** The runway goes back to the disk; what is appended next takes new room. */
+  async giveBackRunway(): Promise<void> {
+    await this.#extension
+    if (this.sealed || this.size <= this.content.end) return
+    await (await this.#open()).truncate(this.content.end)
+    this.size = this.content.end
+  }
+
   async #extend(from: number, bytes: number): Promise<void> {
     const file = await this.#open()
     try {

@@ -65,19 +65,33 @@ export class Maintenance {
   }
 
   async #run(ackedThrough: () => number): Promise<void> {
-    const { environment, data, cursors, remembered, dataQueue, settings, startMoved } = this.#options
+    const { environment, data, cursors, remembered, dataQueue, settings } = this.#options
     const { clock } = environment
+    const { retention, deduplicationWindowMs } = settings()
+    // One by one: what finds no room on the disk must not keep another from making some.
+    await this.#careful(() => remembered.trim(rememberedMs(deduplicationWindowMs)))
+    await this.#careful(() => dataQueue.exclusively(() => data.rollAged(retention, clock.now())))
+    await this.#careful(() => this.#retain(ackedThrough))
+    this.#startCompaction()
+    if (!this.#hasBeenIdle()) return
     await this.#careful(async () => {
-      const { retention, deduplicationWindowMs } = settings()
-      await remembered.trim(rememberedMs(deduplicationWindowMs))
-      await dataQueue.exclusively(() => data.rollAged(retention, clock.now()))
-      if (await data.retain(retention, ackedThrough, clock.now(), (to) => this.#remember(to))) startMoved()
-      this.#startCompaction()
-      if (this.#hasBeenIdle()) {
-        await data.checkpoint()
-        await cursors.checkpoint()
-      }
+      await data.checkpoint()
+      await cursors.checkpoint()
     })
+  }
+
+  async #retain(ackedThrough: () => number): Promise<void> {
+    const { environment, data, dataQueue, settings, startMoved } = this.#options
+    const { clock } = environment
+    const retain = (): Promise<boolean> =>
+      data.retain(settings().retention, ackedThrough, clock.now(), (to) => this.#remember(to))
+    const isMoved = await retain().catch(async (error: unknown) => {
+      if (!isFull(error)) throw error
+      // A little must be written before anything goes: where there is no room at all, this is where some can be had.
+      await dataQueue.exclusively(() => data.giveBackRunway())
+      return retain()
+    })
+    if (isMoved) startMoved()
   }
 
   /** Keys and frames of what is about to go, as long as they may be repeated. */
@@ -95,6 +109,7 @@ export class Maintenance {
   async #careful(task: () => Promise<void>): Promise<void> {
     const { environment, data } = this.#options
     const { latch, logger } = environment
+    if (latch.tripped) return
     try {
       await task()
     } catch (error) {

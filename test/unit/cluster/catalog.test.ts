@@ -91,7 +91,7 @@ describe('the topics of the catalog', () => {
     expect(await catalog.deleteTopic('orders')).toEqual(topic)
     expect(store.content().revision).toBe(revision + 1)
     expect(await keys()).toEqual(['subscriptions/id-10/billing', 'tombstones/id-1', 'topics/orders2'])
-    expect(await catalog.tombstones()).toEqual([{ id: 'id-1', name: 'orders' }])
+    expect(await catalog.tombstones()).toEqual([{ id: 'id-1', name: 'orders', holders: [] }])
     expect(await codeOf(catalog.deleteTopic('orders'))).toBe('topic_not_found')
     await catalog.forgetTombstone('id-1')
     await catalog.forgetTombstone('id-1')

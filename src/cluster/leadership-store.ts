@@ -1,0 +1,86 @@
+/**
+ * Leaderships as the coordinator's store has them: reads them and carries plans out. Without state of its own.
+ *
+ * What must stay true: an outcome is said only when it is known. Where an answer is lost the same transaction is
+ * sent again, which its guard on the version makes harmless; it is known not to have happened only when the
+ * version has moved to another's write, since one that is on its way could still arrive before that.
+ */
+import { TidingsError } from '@tidings/sdk/protocol'
+import type { Clock } from '../base/clock.ts'
+import type { Coordinator, Entry } from './coordinator.ts'
+import type { Plan } from './election.ts'
+import { decodeLeadership, leadershipKey, type VersionedLeadership } from './leadership-entry.ts'
+
+/**
+ * `refused`: it did not happen, or it did and another change came on top of it already: what is there now tells.
+ * `unknown`: the store does not say; ask again by `settle`.
+ */
+export type Outcome =
+  | { readonly is: 'done'; readonly leadership: VersionedLeadership }
+  | { readonly is: 'refused'; readonly leadership: VersionedLeadership | null }
+  | { readonly is: 'unknown' }
+
+const TRIES = 5
+const PAUSE_MS = 50
+
+export class LeadershipStore {
+  readonly #coordinator: Coordinator
+  readonly #clock: Clock
+
+  constructor(coordinator: Coordinator, clock: Clock) {
+    this.#coordinator = coordinator
+    this.#clock = clock
+  }
+
+  /** As it is now (linearizable); null: there is no such topic. */
+  async read(topicId: string): Promise<VersionedLeadership | null> {
+    const entry = await this.#coordinator.get(leadershipKey(topicId))
+    return entry && decodeLeadership(entry)
+  }
+
+  /** Carries it out. Rejects with a TidingsError when the store refused it for a reason of its own; nothing happened then. */
+  commit(plan: Plan): Promise<Outcome> {
+    return this.#carryOut(plan, false)
+  }
+
+  /** The same for one whose outcome was unknown before. */
+  settle(plan: Plan): Promise<Outcome> {
+    return this.#carryOut(plan, true)
+  }
+
+  /** `unsure`: an earlier try may have happened, or be on its way. */
+  async #carryOut(plan: Plan, unsure: boolean): Promise<Outcome> {
+    let isUnsure = unsure
+    for (let tried = 0; tried < TRIES; tried++) {
+      if (tried > 0) await this.#pause(PAUSE_MS * 2 ** tried)
+      try {
+        const { ok, revision } = await this.#coordinator.transact(plan.guards, plan.writes)
+        if (ok) return { is: 'done', leadership: { ...plan.leadership, version: revision, nonce: plan.nonce } }
+      } catch (error) {
+        if (TidingsError.is(error) && !isUnsure) throw error
+        isUnsure = true
+      }
+      const entry = await this.#get(plan.topicId)
+      if (entry === undefined) continue
+      const leadership = entry && decodeLeadership(entry)
+      if (leadership?.nonce === plan.nonce) return { is: 'done', leadership }
+      if (!isUnsure || leadership?.version !== plan.version) return { is: 'refused', leadership }
+    }
+    return { is: 'unknown' }
+  }
+
+  /** Undefined: the store does not answer. */
+  async #get(topicId: string): Promise<Entry | null | undefined> {
+    try {
+      return await this.#coordinator.get(leadershipKey(topicId))
+    } catch {
+      return undefined
+    }
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#clock.after(ms, resolve)
+    })
+  }
+}
