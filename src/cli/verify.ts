@@ -7,7 +7,7 @@ import { Catalog } from '../cluster/catalog.ts'
 import { openSqliteCoordinator, STORE_FILE } from '../cluster/sqlite-coordinator.ts'
 import { ConfigError, resolveConfig } from '../config.ts'
 import { type VerifiedLog, verifyAll } from '../log/verify.ts'
-import { PARTITIONS_DIRECTORY } from '../partition/partition.ts'
+import { PARTITIONS_DIRECTORY } from '../partition/log-place.ts'
 import { type Context, EXIT, UsageError } from './command.ts'
 import { startProblem } from './start-problem.ts'
 

@@ -11,6 +11,7 @@ import type { Clock, Random, Timer } from '../base/clock.ts'
 import { Serial } from '../base/serial.ts'
 import type { Logger } from '../base/telemetry.ts'
 import { LogPartition, type PartitionEnvironment } from '../partition/partition.ts'
+import { aloneTerm } from '../partition/quorum.ts'
 import { HostedTopic, type Topic, type TopicEnd } from '../partition/topic.ts'
 import { acceptTopicSettings } from '../partition/topic-settings.ts'
 import { CursorStore } from '../subscription/cursor-store.ts'
@@ -41,7 +42,7 @@ export interface HostOptions {
   autoCreateTopics: boolean
   maxTopics: number
   /** What partitions share, but for what the host has itself and for the epoch, which the catalog gives. */
-  environment: Omit<PartitionEnvironment, 'leaderEpoch' | 'random' | 'background'>
+  environment: Omit<PartitionEnvironment, 'term' | 'random' | 'background'>
 }
 
 const MAINTENANCE_MS = 5000
@@ -81,7 +82,7 @@ export class BrokerHost implements Host {
   constructor(options: HostOptions) {
     this.#options = options
     this.#catalog = options.catalog
-    this.#environment = { ...options.environment, random: options.random, background: new Serial(), leaderEpoch: 0 }
+    this.#environment = { ...options.environment, random: options.random, background: new Serial(), term: aloneTerm(0) }
     this.#quota = new TopicQuota(options.maxTopics, () => this.#hosted.size)
     this.#files = new TopicFiles(options.environment.disk, options.random)
     this.#clock = options.environment.clock
@@ -113,8 +114,8 @@ export class BrokerHost implements Host {
 
   /** Opens everything that the catalog lists. Throws CorruptionError; then nothing was changed. */
   async open(): Promise<void> {
-    const leaderEpoch = await this.#catalog.nodeEpoch(this.#options.nodeId)
-    this.#environment = { ...this.#environment, leaderEpoch }
+    const term = aloneTerm(await this.#catalog.nodeEpoch(this.#options.nodeId))
+    this.#environment = { ...this.#environment, term }
     await this.#files.prepare(this.#options.catalogIsNew)
     // Finishes the deletions that a crash interrupted.
     for (const { id } of await this.#catalog.tombstones()) await this.#bury(id)
@@ -242,7 +243,7 @@ export class BrokerHost implements Host {
   }
 
   node(): { id: string; epoch: number; startedAt: number } {
-    return { id: this.#options.nodeId, epoch: this.#environment.leaderEpoch, startedAt: this.#startedAt }
+    return { id: this.#options.nodeId, epoch: this.#environment.term.epoch, startedAt: this.#startedAt }
   }
 
   /** Readiness ends, changes are refused; publishes and acknowledgements go on until `close`. */

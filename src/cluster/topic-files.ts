@@ -9,12 +9,8 @@
 import { TidingsError, type TopicSettings } from '@tidings/sdk/protocol'
 import type { Random } from '../base/clock.ts'
 import { type Disk, errorCode, isMissing } from '../base/disk.ts'
-import {
-  LogPartition,
-  PARTITIONS_DIRECTORY,
-  type PartitionEnvironment,
-  partitionDirectory,
-} from '../partition/partition.ts'
+import { PARTITIONS_DIRECTORY, partitionDirectory } from '../partition/log-place.ts'
+import { LogPartition, type PartitionEnvironment } from '../partition/partition.ts'
 
 const TRASH_DIRECTORY = 'trash'
 

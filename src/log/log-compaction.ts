@@ -7,6 +7,7 @@ import {
   type CompactedLog,
   type CompactionOptions,
   type CompactionReport,
+  compactable,
   compactSegments,
 } from './segment-compaction.ts'
 
@@ -30,7 +31,7 @@ export class LogCompaction {
   /** @param now wall time @param monotonic the other */
   isDue(policy: CompactionPolicy, now: number, monotonic: number): boolean {
     const last = { sinceMs: monotonic - this.#lastAt, keptYoung: this.#keptYoung }
-    return isDue(this.state, this.#log.sealed.list, policy, now, last)
+    return isDue(this.state, compactable(this.#log), policy, now, last)
   }
 
   /** Null: it was ended before its time. */

@@ -15,6 +15,7 @@ import { CheckpointFile } from './checkpoint-file.ts'
 import { markOf } from './format.ts'
 import { type KnownRange, knownBatches } from './known-batches.ts'
 import { LogCompaction } from './log-compaction.ts'
+import type { LogOptions } from './log-options.ts'
 import { type CorruptionError, type RecoveredLog, type RecoveryReport, recoverLog } from './log-recovery.ts'
 import type { OpenSegments } from './open-segments.ts'
 import type { RecordBatch } from './record-batch.ts'
@@ -28,19 +29,8 @@ import type { SegmentWriter } from './segment-writer.ts'
 /** Larger groups gain nothing from space written ahead: they would only be written twice. */
 const RUNWAY_GROUP_BYTES = 65_536
 
+export type { LogOptions } from './log-options.ts'
 export type { SegmentInfo } from './segment.ts'
-
-export interface LogOptions {
-  disk: Disk
-  clock: Clock
-  random: Random
-  directory: string
-  /** partitionTag of format.ts: whose log this is. */
-  tag: number
-  segmentBytes: number
-  cache: BatchCache
-  openSegments: OpenSegments
-}
 
 export class Log {
   readonly directory: string
@@ -51,6 +41,8 @@ export class Log {
   segmentBytes: number
   /** Offset after the last record on stable storage. */
   durableOffset: number
+  /** Only what is below it goes, or is compacted. Set by whoever has the log copied to other brokers. */
+  committed: () => number = () => Number.POSITIVE_INFINITY
   readonly #disk: Disk
   readonly #clock: Clock
   readonly #random: Random
@@ -89,6 +81,7 @@ export class Log {
         disk: options.disk,
         directory: options.directory,
         sealed: this.#sealed,
+        committed: () => this.committed(),
         newHeader: (baseOffset) => newHeader(options, baseOffset),
         opened: (segment) => this.#openSegments.opened(segment),
         replace: (segment, written, path) => this.#replace(segment, written, path),
@@ -104,9 +97,10 @@ export class Log {
     const { disk, directory } = options
     await disk.makeDirectory(directory)
     await disk.syncDirectory(parentOf(directory))
-    const active = await Segment.create(disk, directory, newHeader(options, 0))
+    const startOffset = options.baseOffset ?? 0
+    const active = await Segment.create(disk, directory, newHeader(options, startOffset))
     const compaction = { through: 0, oldestTombstone: 0 }
-    const log = new Log(options, { sealed: [], active, startOffset: 0, compaction })
+    const log = new Log(options, { sealed: [], active, startOffset, compaction })
     try {
       await log.checkpoint()
     } catch (error) {
@@ -297,13 +291,13 @@ export class Log {
   /**
    * Removes the sealed segments that the policy lets go. Answers whether the start has moved. `ackedThrough` is
    * asked in the moment in which `keptFrom` moves, so that whoever comes later begins after what goes.
-   * @param save what must be durable before anything below the offset goes
+   * @param save makes durable what must be before anything below the offset goes; false: not yet, and nothing goes
    */
   retain(
     policy: RetentionPolicy,
     ackedThrough: () => number,
     now: number,
-    save?: (to: number) => Promise<void>,
+    save?: (to: number) => Promise<boolean>,
   ): Promise<boolean> {
     return this.#changes.run('', async () => {
       const start = startAfterRetention(policy, this.#retained(), ackedThrough(), now)
@@ -317,7 +311,7 @@ export class Log {
   }
 
   #retained(): Retained {
-    return { sealed: this.#sealed.measured(), totalBytes: this.bytes, nextOffset: this.nextOffset }
+    return { sealed: this.#sealed.measured(this.committed()), totalBytes: this.bytes, nextOffset: this.nextOffset }
   }
 
   /** Removes the sealed segments that end at or before the offset. */
@@ -329,13 +323,14 @@ export class Log {
    * The new start is on stable storage before the first file goes (S8); files left behind by a crash are
    * removed by the next recovery.
    */
-  async #removeBelow(offset: number, save?: (to: number) => Promise<void>): Promise<boolean> {
-    const going = this.#sealed.list.filter((segment) => segment.nextOffset <= offset)
+  async #removeBelow(offset: number, save?: (to: number) => Promise<boolean>): Promise<boolean> {
+    const before = Math.min(offset, this.committed())
+    const going = this.#sealed.list.filter((segment) => segment.nextOffset <= before)
     if (going.length === 0) return false
     // Nothing is given up before this: without room for it the next call finds the same segments again.
     const start = going.at(-1)!.nextOffset
     this.#keptFrom = Math.max(this.#keptFrom, start)
-    await save?.(start)
+    if (save && !(await save(start))) return false
     this.#nextStart = Math.max(this.#nextStart, start)
     await this.checkpoint()
     this.#sealed.dropFirst(going.length)

@@ -44,9 +44,10 @@ export class SealedSegments {
     return this.list[low]!
   }
 
-  /** As retention sees them. */
-  measured(): SealedSegment[] {
-    return this.list.map(({ baseOffset, nextOffset, size, content }) => ({
+  /** As retention sees them, those that end at or before the offset. */
+  measured(before: number): SealedSegment[] {
+    const list = this.list.filter(({ nextOffset }) => nextOffset <= before)
+    return list.map(({ baseOffset, nextOffset, size, content }) => ({
       baseOffset,
       nextOffset,
       bytes: size,

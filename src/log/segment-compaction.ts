@@ -36,6 +36,8 @@ export interface CompactedLog {
   readonly disk: Disk
   readonly directory: string
   readonly sealed: SealedSegments
+  /** Segments that end behind it are left as they are. */
+  committed: () => number
   newHeader: (baseOffset: number) => SegmentHeader
   /** The segment is about to be read: others, read less lately, may have to close their files. */
   opened: (segment: Segment) => void
@@ -74,7 +76,7 @@ class Compaction {
   }
 
   async run(from: number): Promise<CompactionReport | null> {
-    const segments = wholePrefix(this.#log.sealed.list)
+    const segments = wholePrefix(compactable(this.#log))
     const { keysMax, random, policy, now } = this.#options
     const table = new KeyTable(keysMax, random)
     const end = await this.#learn(segments, from, table)
@@ -181,6 +183,12 @@ class Compaction {
     await this.#options.pause()
     return this.#options.mayGoOn()
   }
+}
+
+/** What is still to be committed might be cut off again. */
+export function compactable({ sealed, committed }: CompactedLog): readonly Segment[] {
+  const before = committed()
+  return sealed.list.filter(({ nextOffset }) => nextOffset <= before)
 }
 
 /** One that could not be sealed ends what can be compacted: it is sealed by the next start. */

@@ -19,6 +19,7 @@ export class Append implements CommitEntry {
   readonly #records: Records
   readonly #listener: AppendListener
   readonly #buffered: boolean
+  #isCommitted = false
 
   constructor(records: Records, listener: AppendListener, buffered: boolean) {
     this.size = records.bytes.length
@@ -32,7 +33,9 @@ export class Append implements CommitEntry {
   }
 
   written(baseOffset: number, timestamp: number): void {
-    if (this.#buffered) this.#listener.committed(baseOffset, timestamp)
+    if (!this.#buffered) return
+    this.#isCommitted = true
+    this.#listener.committed(baseOffset, timestamp)
   }
 
   durable(baseOffset: number, timestamp: number): void {
@@ -40,6 +43,7 @@ export class Append implements CommitEntry {
   }
 
   failed(error: TidingsError): void {
-    this.#listener.failed(error)
+    // What a buffered topic promises was kept when it was written.
+    if (!this.#isCommitted) this.#listener.failed(error)
   }
 }

@@ -4,8 +4,9 @@
  * on which every publish answer and every confirmed acknowledgement hangs.
  *
  * Must stay true: `durable` is called only after a sync that began when the bytes had been written
- * (S-BARRIER); after the latch has tripped nothing is called at all (S-LATCH); the queue is bounded in
- * bytes. A full disk fails the group whole and leaves the log as it was.
+ * (S-BARRIER), and, of a log that is copied, when its quorum has them on stable storage too; after the latch has
+ * tripped nothing is called at all (S-LATCH), nor while this broker may not speak for the log; the queue is
+ * bounded in bytes. A full disk fails the group whole and leaves the log as it was.
  */
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock, Timer } from '../base/clock.ts'
@@ -16,50 +17,15 @@ import type { SpaceGuard } from '../base/space-guard.ts'
 import type { Metrics } from '../base/telemetry.ts'
 import type { Log } from '../log/log.ts'
 import { BATCH_HEADER_BYTES, type BatchProducer, RecordBatch, stampBatch } from '../log/record-batch.ts'
+import type { CommitEntry, CommitQueue, Urgency } from './commit-entry.ts'
+import { ENTRY_BYTES, type Placed, PlacedEntries } from './placed-entries.ts'
+import type { Quorum } from './quorum.ts'
 
-/** Encoded records, back to back, as they will lie in a batch. */
-export interface Records {
-  bytes: Uint8Array
-  count: number
-  /** Bits of the batch header: HAS_IDEMPOTENCY_KEYS, HAS_EXPIRY. */
-  attributes: number
-  /** They are a frame of a producer: a batch of their own. */
-  producer?: BatchProducer
-}
-
-/**
- * One append on its way to the disk. Exactly one of these happens, in order: nothing (take gave
- * null), `failed`, or `written` and then `durable`. After the poison latch trips, none of them.
- */
-export interface CommitEntry {
-  /** Bytes this entry will add at most: what the queue's bound counts. */
-  readonly size: number
-  /** The records, asked for once, when the group they go into is built; null: nothing to write any more. */
-  take(): Records | null
-  /** In the operating system's hands: survives kill -9, not a power cut. */
-  written(baseOffset: number, timestamp: number): void
-  /** On stable storage: fdatasync covers it. Promise 1 of DESIGN.md hangs on this call alone. */
-  durable(baseOffset: number, timestamp: number): void
-  failed(error: TidingsError): void
-}
-
-/** What the entry waits for: a sync at once, only the write, or a sync within the queue's lazy interval. */
-export type Urgency = 'durable' | 'written' | 'lazy'
-
-export interface CommitQueue {
-  /** Queues the entry, or throws `overloaded` (bound reached, closing) or `storage_full`. */
-  submit(entry: CommitEntry, urgency: Urgency): void
-  /** Throws what `submit` would throw for so many bytes now. */
-  admit(size: number): void
-  /** Offset after the last appended record, and after the last durable one. */
-  readonly nextOffset: number
-  readonly durableOffset: number
-  /** Everything submitted so far is durable (or failed). */
-  flush(): Promise<void>
-}
+export type { CommitEntry, CommitQueue, Records, Urgency } from './commit-entry.ts'
 
 export interface GroupCommitOptions {
   log: Log
+  quorum: Quorum
   clock: Clock
   latch: Latch
   metrics: Metrics
@@ -81,16 +47,6 @@ const GROUP_BYTES = 4 * 1_048_576
 /** A batch is closed here: small enough that a reader of one record does not drag in megabytes. */
 const BATCH_BYTES = 262_144
 
-/** What an entry takes in memory while it waits, beyond its records: tiny messages count for what they cost. */
-const ENTRY_BYTES = 512
-
-interface Placed {
-  entry: CommitEntry
-  urgency: Urgency
-  offset: number
-  timestamp: number
-}
-
 interface PlannedBatch {
   parts: Uint8Array[]
   bytes: number
@@ -104,7 +60,8 @@ export class GroupCommit implements CommitQueue {
   readonly #log: Log
   #queue: { entry: CommitEntry; urgency: Urgency }[] = []
   #queuedBytes = 0
-  #unsynced: Placed[] = []
+  readonly #placed: PlacedEntries
+  /** Bytes of the log that no sync has begun to cover. */
   #unsyncedBytes = 0
   /** Somebody in the queue waits for the write alone: it need not wait for the sync under way. */
   #writeWanted = false
@@ -118,10 +75,15 @@ export class GroupCommit implements CommitQueue {
   #lazyDue = false
   #idle: (() => void)[] = []
   readonly #tasks: (() => Promise<void>)[] = []
+  readonly #unlisten: () => void
+  /** Leadership was lost: what everybody is told from then on. */
+  #abandoned: TidingsError | null = null
 
   constructor(options: GroupCommitOptions) {
     this.#options = options
     this.#log = options.log
+    this.#placed = new PlacedEntries(options.quorum)
+    this.#unlisten = options.quorum.onMove(() => this.#moved())
   }
 
   get nextOffset(): number {
@@ -129,16 +91,20 @@ export class GroupCommit implements CommitQueue {
   }
 
   get durableOffset(): number {
-    return this.#log.durableOffset
+    return this.#options.quorum.durable(this.#log.durableOffset)
   }
 
   admit(size: number): void {
-    const { maxQueuedBytes, usesReserve, space } = this.#options
+    const { maxQueuedBytes, usesReserve, space, quorum } = this.#options
+    if (this.#abandoned) throw this.#abandoned
+    quorum.admit()
     if (this.#closed) throw new TidingsError('overloaded', 'the broker is shutting down: try again in a moment')
-    if (this.#queuedBytes + size > maxQueuedBytes && this.#queuedBytes > 0) {
+    const waiting = this.#queuedBytes + this.#placed.waitingBytes
+    if (waiting + size > maxQueuedBytes && waiting > 0) {
+      const what = this.#placed.waitingBytes > this.#queuedBytes ? "'s replicas" : "'s disk"
       throw new TidingsError(
         'overloaded',
-        `${this.#queuedBytes} bytes wait for this partition's disk already: slow down and try again`,
+        `${waiting} bytes wait for this partition${what} already: slow down and try again`,
       )
     }
     if (space.full && !usesReserve) throw storageFull()
@@ -157,7 +123,7 @@ export class GroupCommit implements CommitQueue {
     })
   }
 
-  /** Resolves when nothing is queued or unsynced; never after the latch has tripped. */
+  /** Resolves when nothing is queued or waits for a sync or for replicas; never after the latch has tripped. */
   flush(): Promise<void> {
     this.#lazyDue = true
     return new Promise((resolve) => {
@@ -169,16 +135,33 @@ export class GroupCommit implements CommitQueue {
   /** Runs a task of the log's one writer (a roll) while no group is being written. */
   exclusively(task: () => Promise<void>): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#tasks.push(() => task().then(resolve, reject))
+      this.#tasks.push(() => (this.#abandoned ? Promise.resolve() : task()).then(resolve, reject))
       this.#kick()
     })
   }
 
-  /** Finishes what was submitted, then refuses more. */
+  /**
+   * This broker does not lead any more: everybody who did not hear `durable` hears the error, which must say that it
+   * may be stored or not, and nothing is written any more but for a write that is under way, which `close` awaits.
+   */
+  abandon(error: TidingsError): void {
+    if (this.#abandoned || this.#options.latch.tripped) return
+    this.#abandoned = error
+    const queue = this.#queue.splice(0)
+    this.#queuedBytes = 0
+    this.#unsyncedBytes = 0
+    this.#writeWanted = false
+    this.#placed.fail(error)
+    for (const { entry } of queue) entry.failed(error)
+    this.#kick()
+  }
+
+  /** Finishes what was submitted, then refuses more. Who cannot wait for replicas abandons it first. */
   async close(): Promise<void> {
     this.#closed = true
     await this.flush()
     this.#lazyTimer?.cancel()
+    this.#unlisten()
   }
 
   /** Starts whatever may start now: the next write, the next sync. */
@@ -189,7 +172,7 @@ export class GroupCommit implements CommitQueue {
     if (!this.#writing && this.#queue.length > 0 && mayWrite) {
       this.#run(this.#writeGroup())
     }
-    if (!this.#writing && !this.#syncing && (this.#syncWanted || this.#lazyDue) && this.#unsynced.length > 0) {
+    if (!this.#writing && !this.#syncing && (this.#syncWanted || this.#lazyDue) && this.#unsyncedBytes > 0) {
       this.#run(this.#syncWritten())
     }
     if (this.#isIdle()) for (const resolve of this.#idle.splice(0)) resolve()
@@ -209,12 +192,13 @@ export class GroupCommit implements CommitQueue {
   }
 
   #isIdle(): boolean {
-    return !this.#writing && !this.#syncing && this.#queue.length === 0 && this.#unsynced.length === 0
+    const isAtWork = this.#writing || this.#syncing || this.#queue.length > 0 || this.#unsyncedBytes > 0
+    return !isAtWork && this.#placed.isEmpty
   }
 
   async #writeGroup(): Promise<void> {
     this.#writing = true
-    const { latch, space, metrics } = this.#options
+    const { latch, space, metrics, quorum } = this.#options
     const group = await this.#takeGroup()
     if (group === null) {
       this.#writing = false
@@ -234,7 +218,12 @@ export class GroupCommit implements CommitQueue {
     space.wrote(bytes.length)
     this.#writing = false
     if (latch.tripped || placed.length === 0) return
-    for (const one of placed) this.#unsynced.push(one)
+    if (this.#abandoned) {
+      for (const { entry } of placed) entry.failed(this.#abandoned)
+      return
+    }
+    quorum.appended()
+    this.#placed.push(placed)
     this.#unsyncedBytes += bytes.length
     // What nobody waits for is synced before its time when too much of it has come: it is held in memory till then.
     const isMuch = this.#unsyncedBytes >= this.#options.maxQueuedBytes
@@ -244,7 +233,7 @@ export class GroupCommit implements CommitQueue {
       bytes.length,
     )
     this.#options.onProgress()
-    for (const { entry, offset, timestamp } of placed) entry.written(offset, timestamp)
+    this.#placed.written(quorum.written(this.#log.nextOffset))
     this.#options.onSettled()
     this.#armLazySync()
   }
@@ -307,8 +296,9 @@ export class GroupCommit implements CommitQueue {
       open.count += records.count
       open.attributes |= records.attributes
       total += records.bytes.length
-      placed.push({ entry, urgency, offset, timestamp })
-      offset += records.count
+      const next = offset + records.count
+      placed.push({ entry, urgency, offset, next, timestamp })
+      offset = next
     }
     const bytes = Buffer.allocUnsafeSlow(total)
     const batches: RecordBatch[] = []
@@ -344,24 +334,39 @@ export class GroupCommit implements CommitQueue {
     this.#lazyDue = false
     this.#lazyTimer?.cancel()
     this.#lazyTimer = null
-    const covered = this.#unsynced
     const coveredBytes = this.#unsyncedBytes
-    this.#unsynced = []
     this.#unsyncedBytes = 0
     this.#syncWanted = false
-    const { clock, latch, metrics } = this.#options
+    const { clock, latch, metrics, quorum } = this.#options
     const startedAt = clock.monotonic()
     await this.#log.sync()
     this.#syncing = false
-    if (latch.tripped) return
+    if (latch.tripped || this.#abandoned) return
     metrics.synced(clock.monotonic() - startedAt, coveredBytes)
+    const { durableOffset } = this.#log
     this.#options.onProgress()
-    for (const { entry, offset, timestamp } of covered) entry.durable(offset, timestamp)
+    this.#placed.durable(quorum.durable(durableOffset), durableOffset)
     this.#options.onSettled()
   }
 
+  /** The quorum has more than before. */
+  #moved(): void {
+    const { latch, quorum } = this.#options
+    if (latch.tripped || this.#abandoned) return
+    const { nextOffset, durableOffset } = this.#log
+    try {
+      this.#options.onProgress()
+      this.#placed.written(quorum.written(nextOffset))
+      this.#placed.durable(quorum.durable(durableOffset), durableOffset)
+      this.#options.onSettled()
+      this.#kick()
+    } catch (error) {
+      latch.trip(error)
+    }
+  }
+
   #armLazySync(): void {
-    if (this.#lazyTimer || this.#unsynced.length === 0) return
+    if (this.#lazyTimer || this.#unsyncedBytes === 0) return
     this.#lazyTimer = this.#options.clock.after(this.#options.lazySyncMs, () => {
       this.#lazyTimer = null
       this.#lazyDue = true

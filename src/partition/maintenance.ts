@@ -39,6 +39,7 @@ const DAMAGED_RETRY_MS = 600_000
 export class Maintenance {
   readonly #options: MaintenanceOptions
   #closed = false
+  #abandoned = false
   #running: Promise<void> = Promise.resolve()
   /** A round is under way, or waits for its turn. */
   #isCompacting = false
@@ -55,6 +56,12 @@ export class Maintenance {
   run(ackedThrough: () => number): Promise<void> {
     if (!this.#closed) this.#running = this.#running.then(() => this.#run(ackedThrough))
     return this.#running
+  }
+
+  /** Nothing of the log is to change any more. */
+  abandon(): void {
+    this.#closed = true
+    this.#abandoned = true
   }
 
   /** Ends what is under way. */
@@ -95,7 +102,7 @@ export class Maintenance {
   }
 
   /** Keys and frames of what is about to go, as long as they may be repeated. */
-  async #remember(to: number): Promise<void> {
+  async #remember(to: number): Promise<boolean> {
     const { environment, data, remembered, settings } = this.#options
     const { clock, logger } = environment
     const keepMs = rememberedMs(settings().deduplicationWindowMs)
@@ -103,13 +110,13 @@ export class Maintenance {
     const known = data.known(range, (error) => {
       logger.error({ err: error }, 'a segment that retention removes is damaged: repetitions may be stored again')
     })
-    await remembered.save(known, to)
+    return (await remembered.save(known, to)) && !this.#abandoned
   }
 
   async #careful(task: () => Promise<void>): Promise<void> {
     const { environment, data } = this.#options
     const { latch, logger } = environment
-    if (latch.tripped) return
+    if (latch.tripped || this.#abandoned) return
     try {
       await task()
     } catch (error) {

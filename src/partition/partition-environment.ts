@@ -8,6 +8,7 @@ import type { Logger, Metrics } from '../base/telemetry.ts'
 import type { CacheBudget } from '../log/batch-cache.ts'
 import type { OpenSegments } from '../log/open-segments.ts'
 import type { RetentionPolicy } from '../log/retention.ts'
+import type { Term } from './quorum.ts'
 import type { RememberedBudget } from './remembered-budget.ts'
 
 /** What all partitions of a broker share. */
@@ -26,7 +27,8 @@ export interface PartitionEnvironment {
   background: Serial
   /** Bytes that may wait for a partition's disk before publishers are told to slow down. */
   maxQueuedBytes: number
-  leaderEpoch: number
+  /** Of the topic: under which its batches are written, and whose answers they wait for. */
+  term: Term
   /** How soon subscription logs roll and are written anew; small where that is to happen often. */
   cursorLog?: { segmentBytes: number; growthBytes: number }
   /** The same for the logs of scheduled messages. */

@@ -3,17 +3,18 @@
  * log of its subscriptions' acknowledgements. It owns both logs and their commit queues; who reads
  * it (subscriptions, HTTP) sees committed batches only.
  */
+import type { TidingsError } from '@tidings/sdk/protocol'
 import { isFull, parentOf } from '../base/disk.ts'
-import { BatchCache } from '../log/batch-cache.ts'
-import { partitionTag } from '../log/format.ts'
-import { Log, type SegmentInfo } from '../log/log.ts'
+import { Log, type LogOptions, type SegmentInfo } from '../log/log.ts'
 import type { RecordBatch } from '../log/record-batch.ts'
 import type { Hold } from '../log/retention.ts'
 import type { SealedFile } from '../log/sealed-file.ts'
 import { Append, type AppendListener } from './append.ts'
 import { type CommitQueue, GroupCommit, type Records } from './commit-queue.ts'
+import { logName, partitionDirectory, placeOf } from './log-place.ts'
 import { Maintenance } from './maintenance.ts'
 import type { PartitionEnvironment, PartitionSettings } from './partition-environment.ts'
+import type { LogName, Quorum } from './quorum.ts'
 import { type Recalled, recallBatch } from './recall.ts'
 import { RememberedLog } from './remembered-log.ts'
 
@@ -36,6 +37,8 @@ export interface Partition {
   /** The bytes of a sealed segment, all of them committed; null where there is none. Whoever asks closes it. */
   openSegment(baseOffset: number): Promise<SealedFile | null>
   readonly epoch: number
+  /** False: this broker may not speak for the partition at this moment; nothing is delivered then. */
+  readonly holds: boolean
   /**
    * The committed batch that holds the offset, when it is in memory (tail cache, or lately loaded).
    * The hot path: synchronous.
@@ -66,16 +69,9 @@ export interface Partition {
   readonly cursorGrowthBytes: number | null
 }
 
-const CURSOR_SEGMENT_BYTES = 4 * 1_048_576
 /** Acknowledgements that nobody waits for, and buffered publishes, are synced this late at the latest. */
 const CURSOR_LAZY_SYNC_MS = 50
 const BUFFERED_SYNC_MS = 1000
-
-export const PARTITIONS_DIRECTORY = 'partitions'
-
-export function partitionDirectory(topicId: string, number: number): string {
-  return `${PARTITIONS_DIRECTORY}/${topicId}-${number}`
-}
 
 export class LogPartition implements Partition {
   readonly topicId: string
@@ -88,11 +84,14 @@ export class LogPartition implements Partition {
   readonly #data: Log
   readonly #cursors: Log
   readonly #remembered: RememberedLog
+  readonly #quorum: Quorum
   readonly #dataQueue: GroupCommit
   readonly #cursorQueue: GroupCommit
   readonly #listeners: Set<() => void> = new Set()
   #highWatermark: number
   #notified: number
+  /** Somebody had something to deliver and was not allowed to. */
+  #isSilenced = false
   readonly #maintenance: Maintenance
 
   private constructor(
@@ -106,7 +105,8 @@ export class LogPartition implements Partition {
   ) {
     this.topicId = topicId
     this.number = number
-    this.epoch = environment.leaderEpoch
+    const { term } = environment
+    this.epoch = term.epoch
     this.#environment = environment
     this.#settings = settings
     this.#data = data
@@ -114,20 +114,26 @@ export class LogPartition implements Partition {
     this.#remembered = remembered
     this.#highWatermark = data.nextOffset
     this.#notified = data.nextOffset
-    const { clock, latch, metrics, space, maxQueuedBytes, leaderEpoch } = environment
-    const shared = { clock, latch, metrics, space, maxQueuedBytes, leaderEpoch }
+    const { clock, latch, metrics, space, maxQueuedBytes } = environment
+    const shared = { clock, latch, metrics, space, maxQueuedBytes, leaderEpoch: term.epoch }
+    this.#quorum = term.quorum(logName(number, 'data'), data)
+    data.committed = () => this.#quorum.durable(data.durableOffset)
     this.#dataQueue = new GroupCommit({
       ...shared,
       log: data,
+      quorum: this.#quorum,
       usesReserve: false,
       lazySyncMs: BUFFERED_SYNC_MS,
       onProgress: () => this.#advance(),
       onSettled: () => this.#notify(),
     })
     const nothing = (): void => undefined
+    const cursorQuorum = term.quorum(logName(number, 'cursors'), cursors)
+    cursors.committed = () => cursorQuorum.durable(cursors.durableOffset)
     this.#cursorQueue = new GroupCommit({
       ...shared,
       log: cursors,
+      quorum: cursorQuorum,
       usesReserve: true,
       lazySyncMs: CURSOR_LAZY_SYNC_MS,
       onProgress: nothing,
@@ -157,7 +163,7 @@ export class LogPartition implements Partition {
     const directory = partitionDirectory(topicId, number)
     await disk.makeDirectory(directory)
     await disk.syncDirectory(parentOf(directory))
-    const [dataOptions, cursorOptions] = logOptions(environment, topicId, number, settings)
+    const { dataOptions, cursorOptions } = optionsOf(environment, topicId, number, settings)
     const data = await Log.create(dataOptions)
     try {
       const cursors = await Log.create(cursorOptions)
@@ -176,7 +182,7 @@ export class LogPartition implements Partition {
     number: number,
     settings: PartitionSettings,
   ): Promise<LogPartition> {
-    const [dataOptions, cursorOptions] = logOptions(environment, topicId, number, settings)
+    const { dataOptions, cursorOptions } = optionsOf(environment, topicId, number, settings)
     const data = await Log.open(dataOptions)
     const cursors = await Log.open(cursorOptions)
     for (const { log, report } of [data, cursors]) {
@@ -205,6 +211,23 @@ export class LogPartition implements Partition {
 
   get highWatermark(): number {
     return this.#highWatermark
+  }
+
+  get holds(): boolean {
+    const { holds } = this.#quorum
+    if (!holds) this.#isSilenced = true
+    return holds
+  }
+
+  /** The logs that it consists of at this moment, for whoever copies them; one more may come into being. */
+  logs(): { name: LogName; log: Log }[] {
+    const { number } = this
+    const remembered = this.#remembered.log
+    return [
+      { name: logName(number, 'data'), log: this.#data },
+      { name: logName(number, 'cursors'), log: this.#cursors },
+      ...(remembered ? [{ name: logName(number, 'remembered'), log: remembered }] : []),
+    ]
   }
 
   get bytes(): number {
@@ -297,6 +320,16 @@ export class LogPartition implements Partition {
     return this.#data.holdOf(this.#settings.retention, ackedThrough, this.#environment.clock.now())
   }
 
+  /**
+   * This broker does not lead the topic any more. Who waits hears the error, which must say that what was asked may be
+   * done or not; nothing is written once `close` has resolved.
+   */
+  abandon(error: TidingsError): void {
+    this.#maintenance.abandon()
+    this.#dataQueue.abandon(error)
+    this.#cursorQueue.abandon(error)
+  }
+
   /** Finishes what was queued and closes the files; a checkpoint makes the next start trust the end. */
   async close(): Promise<void> {
     await this.#maintenance.close()
@@ -320,12 +353,18 @@ export class LogPartition implements Partition {
   }
 
   #advance(): void {
-    const durable = this.#settings.durability === 'buffered' ? this.#data.nextOffset : this.#data.durableOffset
-    this.#highWatermark = Math.max(this.#highWatermark, durable)
+    const quorum = this.#quorum
+    if (!quorum.holds) return
+    const { nextOffset, durableOffset } = this.#data
+    const isBuffered = this.#settings.durability === 'buffered'
+    const committed = isBuffered ? quorum.written(nextOffset) : quorum.durable(durableOffset)
+    this.#highWatermark = Math.max(this.#highWatermark, committed)
   }
 
   #notify(): void {
-    if (this.#notified === this.#highWatermark) return
+    const isHeard = this.#isSilenced && this.#quorum.holds
+    if (this.#notified === this.#highWatermark && !isHeard) return
+    if (isHeard) this.#isSilenced = false
     this.#notified = this.#highWatermark
     this.#notifyAll()
   }
@@ -335,26 +374,13 @@ export class LogPartition implements Partition {
   }
 }
 
-function logOptions(
+function optionsOf(
   environment: PartitionEnvironment,
   topicId: string,
   number: number,
-  settings: PartitionSettings,
-): [data: Parameters<typeof Log.create>[0], cursors: Parameters<typeof Log.create>[0]] {
-  const { disk, clock, random, cacheBudget, openSegments } = environment
-  const directory = partitionDirectory(topicId, number)
-  const log = (kind: string, segmentBytes: number): Parameters<typeof Log.create>[0] => ({
-    disk,
-    clock,
-    random,
-    directory: `${directory}/${kind}`,
-    tag: partitionTag(topicId, number, kind),
-    segmentBytes,
-    cache: new BatchCache(cacheBudget),
-    openSegments,
-  })
-  return [
-    log('data', settings.segmentBytes),
-    log('cursors', environment.cursorLog?.segmentBytes ?? CURSOR_SEGMENT_BYTES),
-  ]
+  { segmentBytes }: PartitionSettings,
+): { dataOptions: LogOptions; cursorOptions: LogOptions } {
+  const { options: dataOptions } = placeOf(environment, topicId, logName(number, 'data'), segmentBytes)
+  const { options: cursorOptions } = placeOf(environment, topicId, logName(number, 'cursors'), segmentBytes)
+  return { dataOptions, cursorOptions }
 }

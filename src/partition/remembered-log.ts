@@ -3,20 +3,19 @@
  * small log of its own beside a partition's messages, made when there first is something to keep. A runner, used by
  * its partition's maintenance, one call at a time.
  *
- * Must stay true: what goes is in here, on stable storage, before the partition's start moves. What is damaged in here
+ * Must stay true: what goes is in here, on stable storage of the whole quorum, before the partition's start moves. What is damaged in here
  * is said, put aside and done without: it makes repetitions unknown, and must not keep the broker from its messages.
  */
-import { isFull, isMissing } from '../base/disk.ts'
-import { BatchCache, CacheBudget } from '../log/batch-cache.ts'
-import { partitionTag } from '../log/format.ts'
-import { Log, type LogOptions } from '../log/log.ts'
+import { isFull } from '../base/disk.ts'
+import { Log } from '../log/log.ts'
 import { CorruptionError, VersionError } from '../log/log-recovery.ts'
 import { BATCH_HEADER_BYTES, RecordBatch, stampBatch } from '../log/record-batch.ts'
+import { createLog, hasLog, type LogPlace, logName, placeOf, removeIfThere } from './log-place.ts'
 import type { PartitionEnvironment } from './partition-environment.ts'
+import { alone, type Quorum } from './quorum.ts'
 import { type Recalled, recallBatch } from './recall.ts'
 import { decodeRemembered, encodeRemembered } from './remembered-record.ts'
 
-const SEGMENT_BYTES = 4 * 1_048_576
 /** Written at a time. */
 const WRITE_BYTES = 262_144
 
@@ -30,19 +29,19 @@ export interface RememberedPlace {
 export class RememberedLog {
   readonly #environment: PartitionEnvironment
   readonly #place: RememberedPlace
-  #log: Log | null
+  #log: Log | null = null
+  #quorum: Quorum = alone
   /** What is below it was kept, where it had to be. */
   #through = 0
 
-  private constructor(environment: PartitionEnvironment, place: RememberedPlace, log: Log | null) {
+  private constructor(environment: PartitionEnvironment, place: RememberedPlace) {
     this.#environment = environment
     this.#place = place
-    this.#log = log
   }
 
   /** For a new partition: there is nothing yet. */
   static empty(environment: PartitionEnvironment, place: RememberedPlace): RememberedLog {
-    return new RememberedLog(environment, place, null)
+    return new RememberedLog(environment, place)
   }
 
   static async open(environment: PartitionEnvironment, place: RememberedPlace): Promise<RememberedLog> {
@@ -53,25 +52,35 @@ export class RememberedLog {
 
   async #open(): Promise<void> {
     const { disk, logger } = this.#environment
-    const path = this.#path('remembered')
+    const place = this.#logPlace()
+    if (!(await hasLog(place))) return
+    const path = place.options.directory
     try {
-      await disk.list(path)
-    } catch (error) {
-      if (isMissing(error)) return
-      throw error
-    }
-    try {
-      this.#log = (await Log.open(this.#options(path))).log
+      this.#opened((await Log.open(place.options)).log)
     } catch (error) {
       if (!(error instanceof CorruptionError) || error instanceof VersionError) throw error
       logger.error(
         { err: error, directory: path },
         'what was kept of removed messages is damaged and put aside: repetitions of them may be stored again',
       )
-      await this.#remove('remembered-damaged')
-      await disk.rename(path, this.#path('remembered-damaged'))
+      const aside = `${path}-damaged`
+      await removeIfThere(disk, aside)
+      await disk.rename(path, aside)
       await disk.syncDirectory(this.#place.directory)
     }
+  }
+
+  #opened(log: Log): Log {
+    const quorum = this.#environment.term.quorum(logName(this.#place.number, 'remembered'), log)
+    this.#log = log
+    this.#quorum = quorum
+    log.committed = () => quorum.durable(log.durableOffset)
+    return log
+  }
+
+  /** Null: there never was anything to keep. */
+  get log(): Log | null {
+    return this.#log
   }
 
   /** Tells of all that is kept and not older, oldest first. Once, at start. */
@@ -110,8 +119,11 @@ export class RememberedLog {
     return this.#through
   }
 
-  /** Keeps what the batches say; on stable storage when it resolves. `to` is where the messages will start. */
-  async save(batches: AsyncIterable<RecordBatch>, to: number): Promise<void> {
+  /**
+   * Keeps what the batches say; on stable storage here when it resolves. `to` is where the messages will start. Answers
+   * whether the quorum has it too: only then may they go, and otherwise it is to be asked again.
+   */
+  async save(batches: AsyncIterable<RecordBatch>, to: number): Promise<boolean> {
     const rows: Uint8Array[] = []
     let bytes = 0
     let isAny = false
@@ -136,6 +148,8 @@ export class RememberedLog {
       await this.#log!.checkpoint()
     }
     this.#through = Math.max(this.#through, to)
+    const log = this.#log
+    return !log || (this.#quorum.holds && this.#quorum.durable(log.durableOffset) >= log.nextOffset)
   }
 
   /** Lets go of what is too old to be repeated. */
@@ -151,8 +165,8 @@ export class RememberedLog {
   }
 
   async #write(rows: readonly Uint8Array[]): Promise<void> {
-    const log = (this.#log ??= await this.#create())
-    const { clock, leaderEpoch, space } = this.#environment
+    const log = this.#log ?? this.#opened(await createLog(this.#logPlace()))
+    const { clock, term, space } = this.#environment
     const bytes = Buffer.concat([Buffer.alloc(BATCH_HEADER_BYTES), ...rows])
     await log.prepare(bytes.length)
     stampBatch(bytes, {
@@ -161,7 +175,7 @@ export class RememberedLog {
       durablePosition: log.durablePosition,
       partitionTag: log.tag,
       mark: log.mark,
-      leaderEpoch,
+      leaderEpoch: term.epoch,
       count: rows.length,
       attributes: 0,
     })
@@ -172,42 +186,10 @@ export class RememberedLog {
       throw error
     }
     space.wrote(bytes.length)
+    this.#quorum.appended()
   }
-
-  /** Under another name until it is whole, so that its name alone proves it. */
-  async #create(): Promise<Log> {
-    const { disk } = this.#environment
-    const path = this.#path('remembered')
-    await this.#remove('remembered-new')
-    const unfinished = await Log.create(this.#options(this.#path('remembered-new')))
-    await unfinished.close()
-    await disk.rename(this.#path('remembered-new'), path)
-    await disk.syncDirectory(this.#place.directory)
-    return (await Log.open(this.#options(path))).log
-  }
-
-  async #remove(name: string): Promise<void> {
-    await this.#environment.disk.removeTree(this.#path(name)).catch((error: unknown) => {
-      if (!isMissing(error)) throw error
-    })
-  }
-
-  #path(name: string): string {
-    return `${this.#place.directory}/${name}`
-  }
-
-  #options(directory: string): LogOptions {
-    const { disk, clock, random, openSegments } = this.#environment
+  #logPlace(): LogPlace {
     const { topicId, number } = this.#place
-    return {
-      disk,
-      clock,
-      random,
-      directory,
-      tag: partitionTag(topicId, number, 'remembered'),
-      segmentBytes: SEGMENT_BYTES,
-      cache: new BatchCache(new CacheBudget(0)),
-      openSegments,
-    }
+    return placeOf(this.#environment, topicId, logName(number, 'remembered'), 0)
   }
 }

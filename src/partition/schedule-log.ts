@@ -5,30 +5,17 @@
  * What the records mean is for schedule-record.ts and scheduler.ts.
  */
 import { TidingsError } from '@tidings/sdk/protocol'
-import { isFull, isMissing, isOutOfHandles } from '../base/disk.ts'
+import { isFull, isOutOfHandles } from '../base/disk.ts'
 import { nullMetrics } from '../base/telemetry.ts'
-import { BatchCache, CacheBudget } from '../log/batch-cache.ts'
-import { partitionTag } from '../log/format.ts'
-import { Log, type LogOptions, type SegmentInfo } from '../log/log.ts'
+import { Log, type SegmentInfo } from '../log/log.ts'
 import type { RecordBatch } from '../log/record-batch.ts'
 import { Append, type AppendListener } from './append.ts'
 import { GroupCommit, type Records } from './commit-queue.ts'
-import { PARTITIONS_DIRECTORY, type PartitionEnvironment } from './partition.ts'
+import { createLog, hasLog, placeOf, SCHEDULE_LOG } from './log-place.ts'
+import type { PartitionEnvironment } from './partition-environment.ts'
 
-const SEGMENT_BYTES = 4 * 1_048_576
-/** What was written lately is rarely what is due next: its memory is better used by the topics' tails. */
-const CACHE_BYTES = 262_144
 const LAZY_SYNC_MS = 50
 const IDLE_MS = 5000
-
-export function scheduleDirectory(topicId: string): string {
-  return `${PARTITIONS_DIRECTORY}/${topicId}-schedule`
-}
-
-/** Where a new one is made: the name belongs to the topic, and goes with it. */
-function unfinishedDirectory(topicId: string): string {
-  return `${PARTITIONS_DIRECTORY}/${topicId}-newschedule`
-}
 
 export class ScheduleLog {
   readonly #environment: PartitionEnvironment
@@ -37,12 +24,15 @@ export class ScheduleLog {
   #idleSince: { nextOffset: number; at: number } | null = null
 
   private constructor(environment: PartitionEnvironment, log: Log) {
-    const { clock, latch, metrics, space, maxQueuedBytes, leaderEpoch } = environment
+    const { clock, latch, metrics, space, maxQueuedBytes, term } = environment
+    const quorum = term.quorum(SCHEDULE_LOG, log)
+    log.committed = () => quorum.durable(log.durableOffset)
     this.#environment = environment
     this.#log = log
     const nothing = (): void => undefined
     this.#queue = new GroupCommit({
       log,
+      quorum,
       clock,
       latch,
       // A scheduled message counts as appended when it enters the log of its partition.
@@ -50,7 +40,7 @@ export class ScheduleLog {
       space,
       // What is fired or cancelled frees room; new messages ask `admit`, which does not use it.
       usesReserve: true,
-      leaderEpoch,
+      leaderEpoch: term.epoch,
       maxQueuedBytes,
       lazySyncMs: LAZY_SYNC_MS,
       onProgress: nothing,
@@ -60,13 +50,9 @@ export class ScheduleLog {
 
   /** The log that is there, or null. Throws CorruptionError. */
   static async open(environment: PartitionEnvironment, topicId: string): Promise<ScheduleLog | null> {
-    try {
-      await environment.disk.list(scheduleDirectory(topicId))
-    } catch (error) {
-      if (isMissing(error)) return null
-      throw error
-    }
-    const { log, report } = await Log.open(logOptions(environment, topicId, scheduleDirectory(topicId)))
+    const place = placeOf(environment, topicId, SCHEDULE_LOG, 0)
+    if (!(await hasLog(place))) return null
+    const { log, report } = await Log.open(place.options)
     if (report.cutBytes > 0) {
       environment.logger.warn(
         { directory: log.directory, cutBytes: report.cutBytes, nextOffset: log.nextOffset },
@@ -78,26 +64,14 @@ export class ScheduleLog {
 
   /** A new, empty one, durable with its name when it resolves. */
   static async create(environment: PartitionEnvironment, topicId: string): Promise<ScheduleLog> {
-    const { disk, space } = environment
-    if (space.full) throw storageFull()
-    const unfinished = unfinishedDirectory(topicId)
+    if (environment.space.full) throw storageFull()
     try {
-      await disk.removeTree(unfinished)
-    } catch (error) {
-      if (!isMissing(error)) throw error
-    }
-    try {
-      const log = await Log.create(logOptions(environment, topicId, unfinished))
-      await log.close()
+      return new ScheduleLog(environment, await createLog(placeOf(environment, topicId, SCHEDULE_LOG, 0)))
     } catch (error) {
       if (isFull(error)) throw storageFull()
       if (isOutOfHandles(error)) throw new TidingsError('overloaded', 'the broker has no file handle left: try again')
       throw error
     }
-    await disk.rename(unfinished, scheduleDirectory(topicId))
-    await disk.syncDirectory(PARTITIONS_DIRECTORY)
-    const { log } = await Log.open(logOptions(environment, topicId, scheduleDirectory(topicId)))
-    return new ScheduleLog(environment, log)
   }
 
   get bytes(): number {
@@ -156,6 +130,11 @@ export class ScheduleLog {
     }
   }
 
+  /** As LogPartition.abandon. */
+  abandon(error: TidingsError): void {
+    this.#queue.abandon(error)
+  }
+
   async close(): Promise<void> {
     await this.#queue.close()
     try {
@@ -165,20 +144,6 @@ export class ScheduleLog {
       this.#environment.logger.warn({ directory: this.#log.directory }, 'no room on the disk for a last checkpoint')
     }
     await this.#log.close()
-  }
-}
-
-function logOptions(environment: PartitionEnvironment, topicId: string, directory: string): LogOptions {
-  const { disk, clock, random, openSegments, scheduleLog } = environment
-  return {
-    disk,
-    clock,
-    random,
-    directory,
-    tag: partitionTag(topicId, 0, 'schedule'),
-    segmentBytes: scheduleLog?.segmentBytes ?? SEGMENT_BYTES,
-    cache: new BatchCache(new CacheBudget(CACHE_BYTES)),
-    openSegments,
   }
 }
 

@@ -26,6 +26,8 @@ export class TopicSchedule {
   readonly #ports: TopicPorts
   #scheduler: Scheduler | null = null
   #opening: Promise<void> | null = null
+  #log: ScheduleLog | null = null
+  #abandoned: TidingsError | null = null
   #isClosed = false
 
   constructor(topic: ScheduleTarget & { readonly id: string }, ports: TopicPorts) {
@@ -94,6 +96,13 @@ export class TopicSchedule {
     await this.#scheduler?.maintain()
   }
 
+  /** As LogPartition.abandon. */
+  abandon(error: TidingsError): void {
+    this.#abandoned = error
+    this.#isClosed = true
+    this.#log?.abandon(error)
+  }
+
   async close(): Promise<void> {
     this.#isClosed = true
     // Whoever waits for it has been told why it failed.
@@ -107,6 +116,7 @@ export class TopicSchedule {
   }
 
   async #create(): Promise<void> {
+    if (this.#abandoned) throw this.#abandoned
     if (this.#isClosed) throw new TidingsError('overloaded', 'the topic is being closed: try again in a moment')
     const { environment } = this.#ports
     const { id } = this.#topic
@@ -117,6 +127,8 @@ export class TopicSchedule {
   }
 
   #schedulerOver(log: ScheduleLog): Promise<Scheduler> {
+    this.#log = log
+    if (this.#abandoned) log.abandon(this.#abandoned)
     const { clock, random, environment } = this.#ports
     const { logger, metrics, scheduleLog } = environment
     const growthBytes = scheduleLog?.growthBytes ?? GROWTH_BYTES

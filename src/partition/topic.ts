@@ -139,6 +139,12 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys, ProducerTa
     return this.#schedule.maintain()
   }
 
+  /** This broker does not lead it any more: as LogPartition.abandon. It is still to be closed, as are the partitions. */
+  abandon(error: TidingsError): void {
+    for (const partition of this.partitions) partition.abandon(error)
+    this.#schedule.abandon(error)
+  }
+
   /** Ends what happens by itself; the partitions are closed by whoever opened them, after this. */
   close(): Promise<void> {
     this.#memory.close()

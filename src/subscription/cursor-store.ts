@@ -24,6 +24,7 @@ const ENTRY_BYTES = 262_144
 /** How long to wait after the disk or the queue was full. */
 const RETRY_MS = 250
 
+const NONE: readonly HandOver[] = []
 const RANK: Record<Urgency, number> = { lazy: 0, written: 1, durable: 2 }
 const URGENCIES: readonly Urgency[] = ['lazy', 'written', 'durable']
 
@@ -39,7 +40,7 @@ export function isInternalCursor(id: string): boolean {
 interface Part {
   cursor: Cursor
   floor: number
-  handOvers: HandOver[]
+  handOvers: readonly HandOver[]
   confirms: Confirm[]
   /** Bytes of the record where it is a whole state, and the compaction that it is part of. */
   stateBytes: number
@@ -296,8 +297,11 @@ export class CursorStore implements CursorLog {
 
   #written(entry: Entry, baseOffset: number): void {
     this.#resume()
-    for (const { cursor, handOvers, stateBytes, round } of entry.parts) {
+    for (const part of entry.parts) {
+      const { cursor, handOvers, stateBytes, round } = part
       if (stateBytes > 0) this.#compaction.written(cursor, round, baseOffset, stateBytes)
+      // It may still fail, and then not these.
+      part.handOvers = NONE
       for (const handOver of handOvers) handOver(true)
     }
   }

@@ -175,9 +175,14 @@ export class Lane implements CursorOwner, StagingLane {
   }
 
   refused(error: TidingsError): void {
+    this.host.logger.debug({ partition: this.partition.number, code: error.code }, 'leases could not be written')
+    this.#unstage()
+  }
+
+  /** What is staged is offered again later. */
+  #unstage(): void {
     this.#stagings++
     this.ledger.unstage()
-    this.host.logger.debug({ partition: this.partition.number, code: error.code }, 'leases could not be written')
     this.host.settled()
   }
 
@@ -235,6 +240,7 @@ export class Lane implements CursorOwner, StagingLane {
   #handOver(parcels: readonly Parcel[], isWritten: boolean): void {
     for (const { receiver, bytes } of parcels) receiver.stagedBytes -= bytes
     if (!isWritten || !this.host.isOpen || this.#isClosed) return
+    if (!this.partition.holds) return this.#unstage()
     const deadline = this.host.clock.monotonic() + this.host.settings.ackDeadlineMs
     for (let i = 0; i < parcels.length; ) {
       const { receiver, delivery } = parcels[i]!

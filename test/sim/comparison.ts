@@ -3,7 +3,7 @@
  * answer, and everything at the end of a run. Called by the scenario.
  */
 import { type Finding, verifyAll } from '../../src/log/verify.ts'
-import { PARTITIONS_DIRECTORY } from '../../src/partition/partition.ts'
+import { PARTITIONS_DIRECTORY } from '../../src/partition/log-place.ts'
 import type { Topic } from '../../src/partition/topic.ts'
 import { addresseeAt, valueAt } from './grip.ts'
 import type { Machine } from './machine.ts'

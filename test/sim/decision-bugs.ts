@@ -191,7 +191,7 @@ export const DECISION_BUGS: Record<string, DecisionBug> = {
   },
   'a retention that keeps no keys': {
     theme: REMOVED,
-    breaks: () => [sabotage(RememberedLog.prototype, 'save', async () => {})],
+    breaks: () => [sabotage(RememberedLog.prototype, 'save', async () => true)],
   },
   'a start that does not read the keys of what retention removed': {
     theme: REMOVED,

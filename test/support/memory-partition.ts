@@ -79,6 +79,13 @@ export class MemoryQueue implements CommitQueue {
     for (const { entry, offset } of this.#unsynced.splice(0)) entry.durable(offset, this.#clock.now())
   }
 
+  /** Leadership was lost: what is not synced fails, although it may be written. */
+  abandon(error: TidingsError): void {
+    this.refusal = error
+    const failing = [...this.#unsynced.splice(0), ...this.#queued.splice(0)]
+    for (const { entry } of failing) entry.failed(error)
+  }
+
   /** The disk is full: what is queued fails, taken before or not as a real queue may do both. */
   fail(isTaken: boolean): void {
     const error = new TidingsError('storage_full', 'the disk is full')
@@ -115,6 +122,7 @@ export class MemoryPartition implements Partition {
   readonly topicId = 'topic-id'
   readonly number: number
   readonly epoch = 1
+  holds = true
   readonly segments = []
   readonly bytes = 0
   startOffset = 0
@@ -177,6 +185,12 @@ export class MemoryPartition implements Partition {
       (inputs.some(({ ttlMs }) => ttlMs !== null) ? HAS_EXPIRY : 0) |
       (inputs.some(({ isAddressed }) => isAddressed) ? HAS_ADDRESSEE : 0)
     this.#batches.push(batchOf(records, this.nextOffset, inputs.length, this.#clock.now(), attributes))
+    this.#changed()
+  }
+
+  /** The broker may speak for it, or not. */
+  hold(holds: boolean): void {
+    this.holds = holds
     this.#changed()
   }
 

@@ -14,6 +14,7 @@ import type { LogOptions } from '../../src/log/log.ts'
 import { OpenSegments } from '../../src/log/open-segments.ts'
 import { BATCH_HEADER_BYTES, RecordBatch, stampBatch } from '../../src/log/record-batch.ts'
 import type { PartitionEnvironment } from '../../src/partition/partition.ts'
+import { aloneTerm } from '../../src/partition/quorum.ts'
 import { RememberedBudget } from '../../src/partition/remembered-budget.ts'
 import { SimClock } from '../../src/testing/sim-clock.ts'
 import { SimRandom } from '../../src/testing/sim-random.ts'
@@ -92,7 +93,7 @@ export async function environment(
     openSegments: new OpenSegments(4, rethrow),
     maxQueuedBytes: 1_048_576,
     background: new Serial(),
-    leaderEpoch: 1,
+    term: aloneTerm(1),
     poison,
     ...patch,
   }

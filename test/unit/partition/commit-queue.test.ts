@@ -7,6 +7,7 @@ import {
   type GroupCommitOptions,
   type Records,
 } from '../../../src/partition/commit-queue.ts'
+import { alone } from '../../../src/partition/quorum.ts'
 import { SimClock } from '../../../src/testing/sim-clock.ts'
 import { SimDisk } from '../../../src/testing/sim-disk.ts'
 import { SimRandom } from '../../../src/testing/sim-random.ts'
@@ -68,6 +69,7 @@ async function rig(
   if (patch.capacityBytes !== undefined) disk.capacityBytes = disk.usedBytes + patch.capacityBytes
   const queue = new GroupCommit({
     log,
+    quorum: alone,
     clock,
     latch: shared.latch,
     metrics: shared.metrics,

@@ -5,6 +5,7 @@ import type { AckLedger } from '../../../src/subscription/ack-ledger.ts'
 import type { Cursor } from '../../../src/subscription/cursor.ts'
 import { CursorStore } from '../../../src/subscription/cursor-store.ts'
 import { SimClock } from '../../../src/testing/sim-clock.ts'
+import { noLeader } from '../../support/held-quorum.ts'
 import { MemoryPartition } from '../../support/memory-partition.ts'
 import { settle } from '../../support/settle.ts'
 
@@ -189,6 +190,18 @@ describe('the cursor store', () => {
       expect(again.cursor('one').state()).toEqual(r.ledger.state())
     },
   )
+
+  it('confirms nothing when leadership is lost before the sync, and hands nothing over twice', async () => {
+    const r = await rig()
+    const events: string[] = []
+    r.ledger.lease(holder, 0, 1)
+    r.cursor.stage((isWritten) => events.push(`handed over ${isWritten}`), false)
+    r.cursor.confirm((error) => events.push(`confirm ${error?.code}`))
+    r.partition.cursorQueue.write()
+    r.partition.cursorQueue.abandon(noLeader())
+    await settle()
+    expect(events).toEqual(['handed over true', 'confirm no_leader'])
+  })
 
   it('tries at once, while the disk is full, for somebody who waits for the answer', async () => {
     const r = await rig()

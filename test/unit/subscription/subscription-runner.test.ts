@@ -275,6 +275,27 @@ describe('a subscription', () => {
     expect(again.subscription.state()).toMatchObject({ backlog: 0, cursors: [{ ackedThrough: 3 }] })
   })
 
+  it('delivers nothing while the broker may not speak for the partition, and all of it once it may (R-FENCE)', async () => {
+    const rig = await SubscriptionRig.open()
+    const consumer = new FakeConsumer('a')
+    rig.subscription.attach(consumer)
+    const { cursorQueue } = rig.partition
+    cursorQueue.isAutomatic = false
+    rig.partition.publish(3)
+    await rig.rest()
+    rig.partition.hold(false)
+    cursorQueue.write()
+    await rig.rest()
+    expect(consumer.take()).toEqual([])
+    cursorQueue.isAutomatic = true
+    rig.partition.hold(true)
+    await rig.rest()
+    cursorQueue.write()
+    await rig.rest()
+    expect(consumer.take()).toEqual(messages(0, 0, 3))
+    expect(rig.subscription.state().unacked).toBe(3)
+  })
+
   it('does not count on closing what was written as a delivery and not handed over', async () => {
     const rig = await SubscriptionRig.open()
     const consumer = new FakeConsumer('a')

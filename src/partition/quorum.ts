@@ -1,0 +1,53 @@
+/**
+ * How far a log is copied, as partitions see it: the port between a topic's logs and whoever copies them to other
+ * brokers (src/cluster). A topic that is led alone has the one below: what is here counts.
+ */
+import type { Log } from '../log/log.ts'
+
+/** Which log of a topic: `<partition>/data`, `<partition>/cursors`, `<partition>/remembered`, `schedule`. */
+export type LogName = string
+
+/** How far one log is copied. Offsets are exclusive: everything below counts. */
+export interface Quorum {
+  /** Throws `not_enough_replicas` (too few are in sync to take anything in), `no_leader` (this broker does not lead any more). */
+  admit(): void
+  /**
+   * What of `local`, written respectively durable here, counts as such: never more than asked for, never less than
+   * was answered before, and never more durable than written.
+   */
+  written(local: number): number
+  durable(local: number): number
+  /** Batches were added to the log: there is something to send. */
+  appended(): void
+  /**
+   * Calls back in a later turn, once for several moves, when `written` or `durable` may answer more or `holds` became
+   * true again. Answers how to stop it.
+   */
+  onMove(listener: () => void): () => void
+  /** False: this broker may not speak for the log at this moment, or ever again. Looked at before every answer and delivery. */
+  readonly holds: boolean
+}
+
+/** A topic's leadership by one broker, from its beginning to its end. */
+export interface Term {
+  /** The leader epoch: all batches of the term carry it. */
+  readonly epoch: number
+  /** Asked once for each log, when it is opened or comes into being. */
+  quorum(log: LogName, of: Log): Quorum
+}
+
+const nothing = (): void => undefined
+
+/** Of a topic that only this broker has. */
+export const alone: Quorum = {
+  admit: nothing,
+  written: (local) => local,
+  durable: (local) => local,
+  appended: nothing,
+  onMove: () => nothing,
+  holds: true,
+}
+
+export function aloneTerm(epoch: number): Term {
+  return { epoch, quorum: () => alone }
+}
