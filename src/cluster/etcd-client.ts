@@ -19,7 +19,7 @@ import {
   parseAnswer,
   type Refusal,
 } from './etcd-codec.ts'
-import { EndpointChoice, judge, type Outcome } from './etcd-endpoints.ts'
+import { EndpointChoice, isDefinite, judge, type Outcome } from './etcd-endpoints.ts'
 import { AnswerTooLargeError, EtcdHttp, type StreamEvents, type TlsFiles } from './etcd-http.ts'
 import { connectionProblem, refusalProblem } from './etcd-problem.ts'
 
@@ -77,6 +77,8 @@ export class EtcdClient {
   #token: string | null = null
   #login: Promise<Outcome> | null = null
   #calls = 0
+  /** What was wrong with an endpoint last. */
+  #problem = 'none of its endpoints was asked'
   #isSilent = false
   #closed = false
 
@@ -106,32 +108,27 @@ export class EtcdClient {
   async #call(call: Call): Promise<unknown> {
     const deadline = this.#now() + this.#options.callMs
     let hasLoggedIn = false
-    let problem = 'none of its endpoints is ready'
     for (;;) {
       const { index, waitMs } = this.#choice.pick(this.#now())
-      if (this.#now() + waitMs >= deadline) throw this.#unreachable(problem)
+      if (this.#now() + waitMs >= deadline) throw this.#unreachable()
       if (waitMs > 0) await this.pause(waitMs)
       this.refuseClosed()
       const token = this.#token
       const outcome = await this.#attempt(index, call, deadline)
       const mayLogIn = this.#options.user !== null && !hasLoggedIn
-      switch (judge(outcome, { mayRepeat: call.mayRepeat, mayLogIn })) {
-        case 'done':
-          this.#answered(index)
-          return (outcome as { answer: unknown }).answer
-        case 'refused':
-          this.#choice.answered(index)
-          throw this.#refusal(index, outcome)
-        case 'log in':
-          hasLoggedIn = true
-          if (this.#token === token) this.#token = null
-          break
-        case 'elsewhere':
-          problem = this.#failed(index, outcome)
-          break
-        case 'unknown':
-          problem = this.#failed(index, outcome)
-          throw new UnknownOutcomeError(`etcd did not say what became of a request: ${problem}`)
+      const verdict = judge(outcome, { mayRepeat: call.mayRepeat, mayLogIn })
+      if (verdict === 'elsewhere' || verdict === 'unknown') this.#failed(index, outcome)
+      else this.#answered(index)
+      if (outcome.kind === 'answer') return outcome.answer
+      if (outcome.kind === 'refused' && verdict === 'refused') {
+        throw new EtcdRefusal(outcome.refusal, this.#refusalProblem(index, outcome.refusal))
+      }
+      if (verdict === 'unknown') {
+        throw new UnknownOutcomeError(`etcd did not say what became of a request: ${this.#problem}`)
+      }
+      if (verdict === 'log in') {
+        hasLoggedIn = true
+        if (this.#token === token) this.#token = null
       }
     }
   }
@@ -143,7 +140,7 @@ export class EtcdClient {
     if (!this.#known.has(index)) {
       const probe = { path: RANGE, body: this.#options.codec.probeRequest(), mayRepeat: true, isLinearizable: true }
       const outcome = await this.#ask(index, probe, deadline)
-      if (outcome.kind !== 'answer') return outcome.kind === 'lost' ? { ...outcome, sent: false } : outcome
+      if (outcome.kind !== 'answer') return this.#unsent(index, outcome)
       this.#known.add(index)
     }
     return this.#ask(index, call, deadline)
@@ -167,14 +164,20 @@ export class EtcdClient {
       this.#login = null
     })
     const outcome = await this.#login
-    if (outcome.kind === 'lost') return { ...outcome, sent: false }
-    if (outcome.kind === 'refused') return outcome
+    if (outcome.kind !== 'answer') return this.#unsent(index, outcome)
     try {
       this.#token = decodeToken(outcome.answer)
       return null
     } catch (error) {
       return lost(this.#url(index), false, error)
     }
+  }
+
+  /** What came of a request that goes before the one that is meant, as what it means for that one. */
+  #unsent(index: number, outcome: Exclude<Outcome, { kind: 'answer' }>): Outcome {
+    if (outcome.kind === 'lost') return { ...outcome, sent: false }
+    if (isDefinite(outcome.refusal)) return outcome
+    return { kind: 'lost', sent: false, problem: this.#refusalProblem(index, outcome.refusal) }
   }
 
   async #ask(index: number, call: Call, deadline: number): Promise<Outcome> {
@@ -282,24 +285,21 @@ export class EtcdClient {
     this.#options.logger.info({ endpoint: this.#url(index) }, 'etcd answers again')
   }
 
-  /** The endpoint rests, and streams leave it. Answers what is wrong with it. */
-  #failed(index: number, outcome: Outcome): string {
+  /** The endpoint rests, and streams leave it. */
+  #failed(index: number, outcome: Outcome): void {
     this.#choice.failed(index, this.#now())
     this.#known.delete(index)
     for (const [leave, at] of this.#streams) if (at === index) leave()
-    if (outcome.kind === 'refused') {
-      return refusalProblem(this.#url(index), outcome.refusal, this.#options.user?.name ?? null)
-    }
-    return outcome.kind === 'lost' ? outcome.problem : ''
+    if (outcome.kind === 'refused') this.#problem = this.#refusalProblem(index, outcome.refusal)
+    if (outcome.kind === 'lost') this.#problem = outcome.problem
   }
 
-  #refusal(index: number, outcome: Outcome): Error {
-    if (outcome.kind !== 'refused') return new Error('nothing was refused')
-    const detail = refusalProblem(this.#url(index), outcome.refusal, this.#options.user?.name ?? null)
-    return new EtcdRefusal(outcome.refusal, detail)
+  #refusalProblem(index: number, refusal: Refusal): string {
+    return refusalProblem(this.#url(index), refusal, this.#options.user?.name ?? null)
   }
 
-  #unreachable(problem: string): TidingsError {
+  #unreachable(): TidingsError {
+    const problem = this.#problem
     if (!this.#isSilent && !this.#closed) {
       this.#isSilent = true
       this.#options.logger.error({ problem }, `etcd cannot be reached: ${problem}`)

@@ -27,8 +27,13 @@ export const GRPC = {
   unauthenticated: 16,
 } as const
 
-/** With these etcd says that it did nothing; with any other, such as a timeout, it may have. */
 const DEFINITE: ReadonlySet<number> = new Set(Object.values(GRPC))
+
+/** With these codes etcd says that it did nothing; with any other, such as a timeout, it may have. */
+export function isDefinite({ code }: Refusal): boolean {
+  return DEFINITE.has(code)
+}
+
 /** A token that has run out, or that is older than a change of users and roles. */
 const TOKEN_CODES: ReadonlySet<number> = new Set([GRPC.unauthenticated, GRPC.invalidArgument])
 
@@ -38,12 +43,13 @@ export function judge(outcome: Outcome, { mayRepeat, mayLogIn }: { mayRepeat: bo
   if (outcome.kind === 'lost') return mayRepeat || !outcome.sent ? 'elsewhere' : 'unknown'
   const { code } = outcome.refusal
   if (mayLogIn && TOKEN_CODES.has(code)) return 'log in'
-  if (DEFINITE.has(code)) return 'refused'
+  if (isDefinite(outcome.refusal)) return 'refused'
   return mayRepeat ? 'elsewhere' : 'unknown'
 }
 
 const REST_MS = 250
-const REST_MAX_MS = 5000
+/** Far shorter than a call may take: one that comes when etcd is back finds it. */
+const REST_MAX_MS = 1000
 
 interface Endpoint {
   failures: number

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -30,7 +30,7 @@ export class Etcd {
   readonly url: string
   readonly #program: string
   readonly #directory = mkdtempSync(join(tmpdir(), 'tidings-etcd-'))
-  readonly #port: number
+  readonly port: number
   readonly #peerPort: number
   readonly #flags: readonly string[]
   #child: ChildProcess | null = null
@@ -38,9 +38,9 @@ export class Etcd {
 
   private constructor(program: string, ports: readonly [number, number], { flags = [], scheme = 'http' }: EtcdOptions) {
     this.#program = program
-    ;[this.#port, this.#peerPort] = ports
+    ;[this.port, this.#peerPort] = ports
     this.#flags = flags
-    this.url = `${scheme}://127.0.0.1:${this.#port}`
+    this.url = `${scheme}://127.0.0.1:${this.port}`
   }
 
   static async start(options: EtcdOptions = {}): Promise<Etcd> {
@@ -86,7 +86,7 @@ export class Etcd {
 
   async #listens(): Promise<boolean> {
     // With TLS it is enough that it takes the connection: it listens when its member is ready.
-    const socket = connect(this.#port, '127.0.0.1')
+    const socket = connect(this.port, '127.0.0.1')
     const isUp = await once(socket, 'connect').then(
       () => true,
       () => false,
@@ -105,6 +105,17 @@ export class Etcd {
   async compact(): Promise<void> {
     const { header } = await this.ask('/v3/kv/range', { key: 'AA==' })
     await this.ask('/v3/kv/compaction', { revision: (header as { revision: string }).revision, physical: true })
+  }
+
+  /** Copies its data; it must not run. */
+  backUp(): void {
+    cpSync(join(this.#directory, 'data'), join(this.#directory, 'backup'), { recursive: true })
+  }
+
+  /** Puts the copy in the place of its data; it must not run. */
+  restore(): void {
+    rmSync(join(this.#directory, 'data'), { recursive: true })
+    cpSync(join(this.#directory, 'backup'), join(this.#directory, 'data'), { recursive: true })
   }
 
   /** Lets it live for so long: no test drives its clock. */
