@@ -2,10 +2,9 @@
  * Publishes answers to the inboxes of other clients. Owns a publisher for each of those written to lately, and ends the
  * one used longest ago when there are many; an inbox that its owner deleted and an answer brought back is removed.
  */
-import type { Connector } from './connector.ts'
 import type { PublishReceipt } from './publish-answer.ts'
 import type { PublishOptions } from './publish-entry.ts'
-import { ask } from './request-answer.ts'
+import type { Ask } from './questions.ts'
 
 /** What it needs of a publisher. */
 export interface AnswerPublisher {
@@ -18,13 +17,13 @@ const PUBLISHERS_MAX = 100
 const DELETE_MS = 5000
 
 export class AnswerPost {
-  readonly #connector: Connector
+  readonly #ask: Ask
   readonly #open: (topic: string) => AnswerPublisher
   readonly #publishers = new Map<string, AnswerPublisher>()
   readonly #ending = new Set<AnswerPublisher>()
 
-  constructor(connector: Connector, open: (topic: string) => AnswerPublisher) {
-    this.#connector = connector
+  constructor(ask: Ask, open: (topic: string) => AnswerPublisher) {
+    this.#ask = ask
     this.#open = open
   }
 
@@ -33,7 +32,7 @@ export class AnswerPost {
     if (offset > 0) return
     // Every inbox begins with a message of its owner: this one was gone, and nobody will read it.
     const path = `/v1/topics/${encodeURIComponent(inbox)}`
-    await ask(this.#connector, { method: 'DELETE', path, timeoutMs: DELETE_MS }).catch(() => undefined)
+    await this.#ask({ method: 'DELETE', path, timeoutMs: DELETE_MS }).catch(() => undefined)
   }
 
   async flush(): Promise<void> {

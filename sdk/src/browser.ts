@@ -6,5 +6,5 @@ export * from './index.ts'
 
 /** A client of one broker, or of several. It connects when something is published or subscribed to. */
 export function createClient(options: ClientOptions): Client {
-  return new Client(browserPlatform, options, () => import('./seldom.ts'))
+  return new Client(browserPlatform, options, async () => (await import('./browser-asking.ts')).askingKit())
 }

@@ -2,18 +2,16 @@
  * What a user holds: topics to publish to and to subscribe to, over one broker or several. Owns the publishers and
  * subscriptions made through it, which `close` ends. The platform is handed in by node.ts or browser.ts.
  */
-import type { Asking } from './asking.ts'
-import { Connector } from './connector.ts'
+import type { Asking, AskingKit } from './asking.ts'
+import { Connector, type Refused, type Surroundings } from './connector.ts'
 import type { Token } from './credentials.ts'
 import type { TopicDefinition } from './define-topic.ts'
 import { checkKnown } from './known-options.ts'
-import type { Platform } from './platform.ts'
 import { TidingsError } from './protocol/errors.ts'
 import { checkName } from './protocol/names.ts'
 import type { PublishGate } from './publish-gate.ts'
 import { PublishLink } from './publish-link.ts'
 import { Publisher, type PublisherOptions } from './publisher.ts'
-import type { Seldom } from './seldom.ts'
 import type { SubscribeOptions } from './subscribe-options.ts'
 import { type DrainOptions, type Handler, type Inspector, type Subscribed, Subscription } from './subscription.ts'
 import { Topic } from './topic.ts'
@@ -54,9 +52,11 @@ const FLUSH_MS = 30_000
 /** The broker deletes an inbox that is left, too. */
 const INBOX_CLOSE_MS = 2000
 
+type LoadAsking = () => AskingKit | Promise<AskingKit>
+
 export class Client {
   readonly #connector: Connector
-  readonly #loadSeldom: () => Seldom | Promise<Seldom>
+  readonly #loadAsking: LoadAsking
   readonly #options: PublisherOptions
   readonly #link: PublishLink
   readonly #publishers = new Map<string, Publisher>()
@@ -69,11 +69,11 @@ export class Client {
   #asking: Asking | undefined
   #closed: Promise<void> | undefined
 
-  constructor(platform: Platform, options: ClientOptions, loadSeldom: () => Seldom | Promise<Seldom>) {
+  constructor(platform: Surroundings, options: ClientOptions, loadAsking: LoadAsking, refused?: Refused) {
     checkKnown('createClient', options, KNOWN)
     const { url, token, publishTimeoutMs, requestTimeoutMs, bufferBytes } = options
-    this.#connector = new Connector(platform, url, token)
-    this.#loadSeldom = loadSeldom
+    this.#connector = new Connector(platform, url, token, refused)
+    this.#loadAsking = loadAsking
     this.#options = {
       ...PUBLISHER_DEFAULTS,
       timeoutMs: positive('publishTimeoutMs', publishTimeoutMs ?? PUBLISHER_DEFAULTS.timeoutMs),
@@ -121,6 +121,7 @@ export class Client {
     await Promise.all([...drains, this.#inTime(this.flush(), timeoutMs)])
     await this.#inTime(this.flush(), Math.max(0, deadline - clock.monotonic()))
     if (this.#asking) await this.#inTime(this.#asking.close(), Math.min(timeoutMs, INBOX_CLOSE_MS))
+    this.#asking?.end()
     for (const publisher of this.#publishers.values()) publisher.close()
     this.#link.close()
     this.#connector.close()
@@ -134,15 +135,18 @@ export class Client {
         return isTry ? publisher.tryPublish(value, options) : publisher.publish(value, options)
       },
       subscribe: (...subscribed) => this.#subscribe(name, ...subscribed),
-      asking: () => (this.#askingSoon ??= this.#newAsking()),
+      asking: () => this.#loaded(),
     }
   }
 
   #definedParts(definition: AnyDefinition): TopicParts {
     let parts = this.#defined.get(definition)
     if (!parts) {
+      const { clock, signals } = this.#connector
       parts = definition.bind(this.#plainParts(definition.name), {
-        connector: this.#connector,
+        clock,
+        signals,
+        ask: async (question) => (await this.#loaded()).ask(question),
         timeoutMs: this.#options.timeoutMs,
         busyGates: this.#busyGates,
       })
@@ -167,27 +171,30 @@ export class Client {
     return new Publisher(topic, this.#connector, this.#link, this.#options)
   }
 
-  /** Its subscription is not among those that are drained first: handlers may ask to the last. */
-  async #newAsking(): Promise<Asking> {
-    try {
-      const { Asking } = await this.#seldom()
-      if (this.#connector.isClosed) throw closed()
-      this.#asking = this.#askingOf(Asking)
-      return this.#asking
-    } catch (error) {
-      this.#askingSoon = undefined
-      throw error
-    }
+  #loaded(): Promise<Asking> {
+    this.#askingSoon ??= this.#newAsking()
+    return this.#askingSoon
   }
 
-  #askingOf(Asking: Seldom['Asking']): Asking {
-    return new Asking({
-      connector: this.#connector,
-      open: (topic) => this.#newPublisher(topic),
-      publish: (topic, value) => this.#publisher(topic).publish(value, {}),
-      subscribe: (topic, name, options, handler) =>
-        new Subscription(this.#connector, this.#subscribed(topic, name, options), handler),
-    })
+  async #newAsking(): Promise<Asking> {
+    try {
+      const { Asking, http } = await this.#loadAsking()
+      if (this.#connector.isClosed) throw closed()
+      this.#asking = new Asking({
+        http,
+        connector: this.#connector,
+        open: (topic) => this.#newPublisher(topic),
+        publish: (topic, value) => this.#publisher(topic).publish(value, {}),
+        // Not among the subscriptions that are drained first: handlers may ask to the last.
+        subscribe: (topic, name, options, handler) =>
+          new Subscription(this.#connector, this.#subscribed(topic, name, options), handler),
+      })
+      return this.#asking
+    } catch (cause) {
+      this.#askingSoon = undefined
+      if (TidingsError.is(cause)) throw cause
+      throw new TidingsError('unavailable', 'a part of the client could not be loaded', { cause })
+    }
   }
 
   #subscribe<T>(
@@ -206,17 +213,8 @@ export class Client {
   }
 
   #subscribed(topic: string, name: string, options: SubscribeOptions): Subscribed {
-    const acknowledged: Subscribed['acknowledged'] = async () =>
-      (await this.#seldom()).acknowledgedThrough(this.#connector, topic, name)
+    const acknowledged: Subscribed['acknowledged'] = async () => (await this.#loaded()).acknowledgedThrough(topic, name)
     return { topic, name, options, acknowledged }
-  }
-
-  async #seldom(): Promise<Seldom> {
-    try {
-      return await this.#loadSeldom()
-    } catch (cause) {
-      throw new TidingsError('unavailable', 'a part of the client could not be loaded', { cause })
-    }
   }
 
   #inTime(promise: Promise<void>, timeoutMs: number): Promise<void> {

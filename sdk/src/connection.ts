@@ -16,7 +16,6 @@ import type { Connector } from './connector.ts'
 import { webSocketUrl } from './endpoints.ts'
 import type { Socket, SocketEnd, Timer } from './platform.ts'
 import { TidingsError } from './protocol/errors.ts'
-import { verdictOfEnd } from './socket-end.ts'
 import { TokenRenewal } from './token-renewal.ts'
 
 /** What a connection says by itself. */
@@ -217,8 +216,8 @@ export class Connection {
   }
 
   #ended(end: SocketEnd): void {
-    const { clock, credentials, endpoints } = this.#connector
-    const verdict = verdictOfEnd(end, clock.now())
+    const { credentials, endpoints } = this.#connector
+    const verdict = this.#connector.verdictOf(end)
     const isUnknown = verdict.error.code === 'unauthenticated'
     if (isUnknown) credentials.refused(this.#token)
     // A token that has just been asked for is believed to be the best there is.

@@ -4,8 +4,15 @@
  */
 import { Credentials, type Token } from './credentials.ts'
 import { Endpoints } from './endpoints.ts'
-import type { Clock, Http, HttpOutcome, HttpRequest, Platform, Random, Socket, SocketEvents } from './platform.ts'
+import type { Clock, Platform, Random, Socket, SocketEnd, SocketEvents } from './platform.ts'
 import { Signals } from './signals.ts'
+import { type EndVerdict, verdictOfEnd } from './socket-end.ts'
+
+/** Where the platform shows refused upgrades. */
+export type Refused = (end: SocketEnd & { kind: 'refused' }, now: number) => EndVerdict
+
+/** All of a platform but HTTP, which is for asking.ts. */
+export type Surroundings = Omit<Platform, 'http'>
 
 export class Connector {
   readonly clock: Clock
@@ -14,20 +21,18 @@ export class Connector {
   readonly credentials: Credentials
   readonly signals = new Signals()
   isClosed = false
-  readonly #platform: Platform
-  readonly #http: Http
+  readonly #platform: Surroundings
+  readonly #refused: Refused | undefined
   readonly #producer: string
   #sequence = 0
-  /** Ends of waits that are under way. */
-  readonly #rests = new Set<() => void>()
 
-  constructor(platform: Platform, url: string | readonly string[], token: Token | undefined) {
+  constructor(platform: Surroundings, url: string | readonly string[], token: Token | undefined, refused?: Refused) {
     this.#platform = platform
+    this.#refused = refused
     this.clock = platform.clock
     this.random = platform.random
     this.endpoints = new Endpoints(url)
     this.credentials = new Credentials(platform.clock, token)
-    this.#http = platform.http()
     this.#producer = platform.random.id()
   }
 
@@ -40,41 +45,17 @@ export class Connector {
     return (this.random.uint32() & 0x1f_ffff) * 0x1_0000_0000 + this.random.uint32() || 1
   }
 
-  /** Any request; `body` is JSON. */
-  send(
-    request: { method: HttpRequest['method']; url: string; body?: string; timeoutMs: number },
-    token: string | undefined,
-    done: (outcome: HttpOutcome) => void,
-  ): void {
-    const type = request.body === undefined ? {} : { 'content-type': 'application/json' }
-    this.#http.send({ ...request, headers: { ...type, ...authorization(token) } }, done)
-  }
-
   connect(url: string, protocol: string, token: string | undefined, events: SocketEvents): Socket {
     return this.#platform.connect(url, protocol, token, events)
   }
 
-  /** Resolves after so long, or when the client is closed. */
-  rest(delayMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      const end = (): void => {
-        timer.cancel()
-        this.#rests.delete(end)
-        resolve()
-      }
-      const timer = this.clock.after(delayMs, end)
-      this.#rests.add(end)
-    })
+  verdictOf(end: SocketEnd): EndVerdict {
+    if (end.kind !== 'refused') return verdictOfEnd(end)
+    return this.#refused ? this.#refused(end, this.clock.now()) : verdictOfEnd({ kind: 'lost', cause: end })
   }
 
   close(): void {
     this.isClosed = true
     this.credentials.close()
-    this.#http.close()
-    for (const end of this.#rests) end()
   }
-}
-
-function authorization(token: string | undefined): Record<string, string> {
-  return token === undefined ? {} : { authorization: `Bearer ${token}` }
 }

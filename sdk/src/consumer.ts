@@ -14,14 +14,13 @@ import { Holding } from './holding.ts'
 import type { Decision } from './message.ts'
 import { Parcel, type Span } from './parcel.ts'
 import type { Timer } from './platform.ts'
-import { isErrorCode } from './problem.ts'
 import {
   encodeConsumeRequest,
   type MessagesEvent,
   readConsumeEvent,
   type WelcomeEvent,
 } from './protocol/consume-frames.ts'
-import { TidingsError } from './protocol/errors.ts'
+import { isErrorCode, TidingsError } from './protocol/errors.ts'
 import * as LIMITS from './protocol/limits.ts'
 import { Settlements } from './settlements.ts'
 import type { Stretch } from './stretch.ts'

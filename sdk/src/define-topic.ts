@@ -89,9 +89,10 @@ export function defineTopic<
     schema,
     answer,
     jsonSchema,
-    bind(plain, { connector, timeoutMs, busyGates }) {
-      const registration = new Registration(connector, name, jsonSchema, schemaCompatibility)
-      const gate = new PublishGate(connector, timeoutMs, busyGates)
+    bind(plain, surroundings) {
+      const { ask, timeoutMs, busyGates } = surroundings
+      const registration = new Registration(surroundings, name, jsonSchema, schemaCompatibility)
+      const gate = new PublishGate(surroundings, timeoutMs, busyGates)
       const parts: TopicParts = {
         ...plain,
         async publish(value, publishOptions, isTry) {
@@ -105,7 +106,7 @@ export function defineTopic<
             subscription,
             subscribeOptions,
             handler,
-            inspector(schema, subscribeOptions, () => hasDeadLetters(connector, name, subscription)),
+            inspector(schema, subscribeOptions, () => hasDeadLetters(ask, name, subscription)),
           ),
         register: () => registration.now(),
       }

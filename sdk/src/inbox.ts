@@ -12,8 +12,8 @@ import { TidingsError } from './protocol/errors.ts'
 import { REPLY_HEADER, REPLY_TOPIC_PREFIX } from './protocol/http.ts'
 import type { PublishReceipt } from './publish-answer.ts'
 import type { PublishOptions } from './publish-entry.ts'
+import type { Ask } from './questions.ts'
 import { errorOf } from './reply-error.ts'
-import { ask } from './request-answer.ts'
 import { checkWait } from './signals.ts'
 import type { SubscribeOptions } from './subscribe-options.ts'
 import type { Handler, Subscription } from './subscription.ts'
@@ -27,6 +27,7 @@ export interface RequestOptions extends Omit<PublishOptions, 'delayMs' | 'delive
 
 export interface InboxParts {
   connector: Connector
+  ask: Ask
   publish: (topic: string, value: unknown) => Promise<unknown>
   subscribe: (
     topic: string,
@@ -113,13 +114,12 @@ export class Inbox {
   async close(): Promise<void> {
     this.#isClosed = true
     for (const pending of this.#pending.values()) pending.settle(closed())
-    const { connector } = this.#parts
     // One that is being made is there in a moment, or never.
     await this.#opening?.catch(() => undefined)
     if (!this.#subscription) return
     await this.#subscription.drain({ timeoutMs: 0 })
     const path = `/v1/topics/${this.#name}`
-    await ask(connector, { method: 'DELETE', path, timeoutMs: CLOSE_MS }).catch(() => undefined)
+    await this.#parts.ask({ method: 'DELETE', path, timeoutMs: CLOSE_MS }).catch(() => undefined)
   }
 
   /** Resolves when answers would be kept. */
@@ -135,10 +135,10 @@ export class Inbox {
   }
 
   async #make(): Promise<void> {
-    const { connector, publish } = this.#parts
+    const { ask, publish } = this.#parts
     const path = `/v1/topics/${this.#name}`
     const put = (to: string, body: unknown): Promise<unknown> =>
-      ask(connector, { method: 'PUT', path: to, body, timeoutMs: OPEN_MS })
+      ask({ method: 'PUT', path: to, body, timeoutMs: OPEN_MS })
     await put(path, SETTINGS)
     await put(`${path}/subscriptions/${SUBSCRIPTION}`, { start: 'earliest', expireAfterMs: EXPIRE_MS })
     await publish(this.#name, null)

@@ -2,7 +2,7 @@
  * What a broker's refusal means, whether it came as problem+json or as something that no broker wrote: an error
  * of the table, always. A codec.
  */
-import { ERRORS, type ErrorCode, TidingsError } from './protocol/errors.ts'
+import { type ErrorCode, isErrorCode, TidingsError } from './protocol/errors.ts'
 
 const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   401: 'unauthenticated',
@@ -16,10 +16,6 @@ const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   429: 'rate_limited',
   503: 'unavailable',
   507: 'storage_full',
-}
-
-export function isErrorCode(code: unknown): code is ErrorCode {
-  return typeof code === 'string' && Object.hasOwn(ERRORS, code)
 }
 
 /** An answer that is no 2xx. A 5xx which no broker wrote says nothing about what became of the request. */

@@ -2,8 +2,7 @@
  * What the broker said became of a frame, as receipts for those who published, or as an error of the table. Codecs;
  * called by outbox.ts and publisher.ts.
  */
-import { isErrorCode } from './problem.ts'
-import { TidingsError } from './protocol/errors.ts'
+import { isErrorCode, TidingsError } from './protocol/errors.ts'
 import { formatMessageId, formatTimestamp } from './protocol/message.ts'
 import type { KeyedReceipt, PublishAnswer, RefusedFrame } from './protocol/publish-answers.ts'
 

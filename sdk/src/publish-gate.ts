@@ -3,7 +3,6 @@
  * that is being registered, a validator that takes its time. While nothing has to be, they pass at once. Owns who
  * waits, and their deadlines; made by define-topic.ts, one for each defined topic of a client.
  */
-import type { Connector } from './connector.ts'
 import type { Clock } from './platform.ts'
 import { TidingsError } from './protocol/errors.ts'
 import type { PublishReceipt } from './publish-answer.ts'
@@ -24,7 +23,7 @@ export class PublishGate {
   #last: Promise<unknown> | null = null
   #waiting = 0
 
-  constructor({ clock, signals }: Pick<Connector, 'clock' | 'signals'>, timeoutMs: number, busy: Set<PublishGate>) {
+  constructor({ clock, signals }: { clock: Clock; signals: Signals }, timeoutMs: number, busy: Set<PublishGate>) {
     this.#clock = clock
     this.#signals = signals
     this.#timeoutMs = timeoutMs

@@ -2,8 +2,7 @@
  * An error that travels from whoever answers a request to whoever asked, as an answer of its own kind. A codec; called by
  * replier.ts and inbox.ts.
  */
-import { isErrorCode } from './problem.ts'
-import { TidingsError } from './protocol/errors.ts'
+import { isErrorCode, TidingsError } from './protocol/errors.ts'
 import * as LIMITS from './protocol/limits.ts'
 
 /** Thrown by a replier, it arrives at the requester as it is: `reason` is the application's own code. */

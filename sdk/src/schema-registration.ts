@@ -3,10 +3,11 @@
  * refusal is told to every publish, and the broker is asked again by the next one. When the broker cannot be reached, or
  * this user may not set schemas, publishes go on: values are checked here all the same.
  */
-import type { Connector } from './connector.ts'
+
+import type { Clock } from './platform.ts'
 import { type ErrorCode, TidingsError } from './protocol/errors.ts'
 import type { JsonSchema, SchemaCompatibility } from './protocol/subscription.ts'
-import { ask } from './request-answer.ts'
+import type { Ask } from './questions.ts'
 
 const BY_HAND_MS = 15_000
 /** After it could not be told, it is tried again with the first publish after so long. */
@@ -15,7 +16,8 @@ const AGAIN_MS = 1000
 const NOT_OURS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['permission_denied', 'method_not_allowed', 'not_found'])
 
 export class Registration {
-  readonly #connector: Connector
+  readonly #clock: Clock
+  readonly #ask: Ask
   readonly #topic: string
   readonly #schema: JsonSchema | null
   readonly #compatibility: SchemaCompatibility | undefined
@@ -24,12 +26,13 @@ export class Registration {
   #notBefore = Number.NEGATIVE_INFINITY
 
   constructor(
-    connector: Connector,
+    { clock, ask }: { clock: Clock; ask: Ask },
     topic: string,
     schema: JsonSchema | null,
     compatibility: SchemaCompatibility | undefined,
   ) {
-    this.#connector = connector
+    this.#clock = clock
+    this.#ask = ask
     this.#topic = topic
     this.#schema = schema
     this.#compatibility = compatibility
@@ -38,7 +41,7 @@ export class Registration {
 
   /** True: publish now. Else a promise that resolves when it may be, or rejects with why the broker does not take it. */
   ready(): true | Promise<void> {
-    if (this.#isDone || this.#connector.clock.monotonic() < this.#notBefore) return true
+    if (this.#isDone || this.#clock.monotonic() < this.#notBefore) return true
     this.#under ??= this.#attempt().finally(() => {
       this.#under = null
     })
@@ -60,7 +63,7 @@ export class Registration {
     } catch (error) {
       const { code, retryable } = TidingsError.from(error)
       if (NOT_OURS.has(code)) this.#isDone = true
-      else if (retryable) this.#notBefore = this.#connector.clock.monotonic() + AGAIN_MS
+      else if (retryable) this.#notBefore = this.#clock.monotonic() + AGAIN_MS
       else throw error
     }
   }
@@ -70,7 +73,7 @@ export class Registration {
       schema: this.#schema,
       ...(this.#compatibility === undefined ? {} : { schemaCompatibility: this.#compatibility }),
     }
-    await ask(this.#connector, {
+    await this.#ask({
       method: 'PUT',
       path: `/v1/topics/${encodeURIComponent(this.#topic)}`,
       body,

@@ -1,10 +1,8 @@
 /**
- * What the end of a WebSocket means: whether to come again, and the error to tell. Close codes and refused
- * upgrades are the contract's; everything that is not, such as a proxy's, passes. A decision.
+ * What the end of a WebSocket means: whether to come again, and the error to tell. Close codes are the contract's;
+ * everything that is not, such as a proxy's, passes. Refused upgrades are upgrade-refusal.ts's. A decision.
  */
-import { retryAfterMs } from './backoff.ts'
 import type { SocketEnd } from './platform.ts'
-import { refusalOf } from './problem.ts'
 import { CLOSE, ERRORS, type ErrorCode, TidingsError } from './protocol/errors.ts'
 
 export interface EndVerdict {
@@ -31,25 +29,13 @@ const PASSING: Readonly<Record<number, ErrorCode>> = {
   [CLOSE.slow]: 'overloaded',
 }
 
-/** `now` is wall time. */
-export function verdictOfEnd(end: SocketEnd, now: number): EndVerdict {
-  switch (end.kind) {
-    case 'lost': {
-      const error = new TidingsError('unavailable', 'the connection to the broker ended', { cause: end.cause })
-      return { event: 'lost', error, afterMs: 0 }
-    }
-    case 'refused': {
-      const told = refusalOf(end.status, end.body)
-      // Nothing was sent over what did not open: there is no outcome to be in doubt about.
-      const error = told.code === 'outcome_unknown' ? new TidingsError('unavailable', told.message) : told
-      const event = error.retryable || end.status >= 500 ? 'lost' : 'refused'
-      return { event, error, afterMs: retryAfterMs(end.retryAfter, now) }
-    }
-    case 'closed': {
-      const final = FINAL[end.code]
-      const detail = end.reason === '' ? `the broker closed the connection (${end.code})` : end.reason
-      if (final) return { event: 'refused', error: new TidingsError(final, detail), afterMs: 0 }
-      return { event: 'lost', error: new TidingsError(PASSING[end.code] ?? 'unavailable', detail), afterMs: 0 }
-    }
+export function verdictOfEnd(end: Exclude<SocketEnd, { kind: 'refused' }>): EndVerdict {
+  if (end.kind === 'lost') {
+    const error = new TidingsError('unavailable', 'the connection to the broker ended', { cause: end.cause })
+    return { event: 'lost', error, afterMs: 0 }
   }
+  const final = FINAL[end.code]
+  const detail = end.reason === '' ? `the broker closed the connection (${end.code})` : end.reason
+  const error = new TidingsError(final ?? PASSING[end.code] ?? 'unavailable', detail)
+  return { event: final ? 'refused' : 'lost', error, afterMs: 0 }
 }

@@ -1,10 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createClient, type Message, type TidingsError } from '@tidings/sdk'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { Client } from '../../sdk/src/client.ts'
 import { nodePlatform } from '../../sdk/src/node-platform.ts'
+import { createClientOn } from '../../sdk/src/on-platform.ts'
 import type { Platform } from '../../sdk/src/platform.ts'
-import * as seldom from '../../sdk/src/seldom.ts'
 import { BrokerProcess, stopAll } from '../support/broker-process.ts'
 import { TcpProxy } from '../support/tcp-proxy.ts'
 import { call, startTestBroker, type TestBroker } from '../support/test-broker.ts'
@@ -118,7 +117,7 @@ describe('over a bad network a subscription gets everything', () => {
 
   it('when its connection is half open: the silence is noticed', async () => {
     const proxy = await TcpProxy.start(broker.port)
-    const far = new Client(fastPlatform, { url: [proxy.url, broker.url] }, () => seldom)
+    const far = createClientOn(fastPlatform, { url: [proxy.url, broker.url] })
     const seen = new Set<number>()
     // The broker thinks for a while that the silent consumer has the messages, and gives them to it again.
     const settings = { ackDeadlineMs: 300, backoff: { minMs: 10, maxMs: 10 } }

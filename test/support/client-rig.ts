@@ -15,6 +15,7 @@ import { expect } from 'vitest'
 import { Connector } from '../../sdk/src/connector.ts'
 import type { SubscribeOptions } from '../../sdk/src/subscribe-options.ts'
 import { type Handler, Subscription } from '../../sdk/src/subscription.ts'
+import { verdictOfRefusal } from '../../sdk/src/upgrade-refusal.ts'
 import { messagesFrame } from './messages-frame.ts'
 import { settle } from './settle.ts'
 import { SimPlatform, type SimSocket } from './sim-platform.ts'
@@ -49,7 +50,7 @@ export class SubscriptionRig {
   constructor(options: SubscribeOptions, handler: Handler<number> | null) {
     this.#type = options.type ?? 'shared'
     const all = { onError: (error: TidingsError) => void this.errors.push(error.code), ...options }
-    const connector = new Connector(this.platform, 'http://a', undefined)
+    const connector = new Connector(this.platform, 'http://a', undefined, verdictOfRefusal)
     this.subscription = new Subscription(
       connector,
       { topic: 't', name: 's', options: all, acknowledged: () => expect.unreachable() },

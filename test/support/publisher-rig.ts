@@ -20,6 +20,7 @@ import type { PublishOptions } from '../../sdk/src/publish-entry.ts'
 import type { PublishError } from '../../sdk/src/publish-error.ts'
 import { PublishLink } from '../../sdk/src/publish-link.ts'
 import { Publisher, type PublisherOptions } from '../../sdk/src/publisher.ts'
+import { verdictOfRefusal } from '../../sdk/src/upgrade-refusal.ts'
 import { settle } from './settle.ts'
 import { SimPlatform, type SimSocket } from './sim-platform.ts'
 
@@ -63,7 +64,7 @@ export class PublisherRig {
 
   constructor(options: Partial<PublisherOptions> = {}, token?: Token, url: string | string[] = 'http://a') {
     const all = { ...OPTIONS, ...options }
-    const connector = new Connector(this.platform, url, token)
+    const connector = new Connector(this.platform, url, token, verdictOfRefusal)
     this.link = new PublishLink(connector, all.requestTimeoutMs)
     this.publisher = new Publisher('t', connector, this.link, all)
   }

@@ -74,7 +74,7 @@ const MODULE_OWNERS: Readonly<Record<string, RegExp>> = {
   'prom-client': /^src\/server\//,
 }
 
-const TIMER_OWNERS = /^(src\/base\/clock|sdk\/src\/(system-clock|(node|browser)-platform))\.ts$/
+const TIMER_OWNERS = /^(src\/base\/clock|sdk\/src\/(system-clock|node-platform|browser-asking))\.ts$/
 
 /** What is taken from the air, and the files that may. `new Date(ms)` only formats and is free. */
 const GLOBAL_OWNERS: readonly { what: string; pattern: RegExp; owners: RegExp }[] = [
@@ -90,7 +90,7 @@ const GLOBAL_OWNERS: readonly { what: string; pattern: RegExp; owners: RegExp }[
   { what: 'crypto', pattern: /(?<![.\w])crypto\s*\./, owners: /^sdk\/src\/system-clock\.ts$/ },
   { what: 'process', pattern: /(?<![.\w])process\s*\.(?!\.)/, owners: /^src\/(main|cli\/(serve|terminal))\.ts$/ },
   { what: 'console', pattern: /(?<![.\w])console\s*\./, owners: /^$/ },
-  { what: 'fetch', pattern: /(?<![.\w])fetch\s*\(/, owners: /^(sdk\/src\/browser-platform|src\/cli\/broker-api)\.ts$/ },
+  { what: 'fetch', pattern: /(?<![.\w])fetch\s*\(/, owners: /^(sdk\/src\/browser-asking|src\/cli\/broker-api)\.ts$/ },
   // The SDK is one source for Node and browsers; what only one of them has stands in its platform's file.
   { what: 'Buffer', pattern: /(?<![.\w])Buffer\s*\./, owners: /^(src\/|sdk\/src\/node-platform\.ts$)/ },
 ]

@@ -57,6 +57,10 @@ export const CLIENT_CODES: readonly string[] = [
 /** What went wrong, for programs: stable, and the same over every protocol. */
 export type ErrorCode = keyof typeof ERRORS
 
+export function isErrorCode(code: unknown): code is ErrorCode {
+  return typeof code === 'string' && Object.hasOwn(ERRORS, code)
+}
+
 /** Close codes that are no errors of the table: what happened to the other end. */
 export const CLOSE = {
   /** The subscription or its topic was deleted. */

@@ -2,13 +2,14 @@ import { Buffer } from 'node:buffer'
 import { LIMITS, recordExpiresAt, TidingsError } from '@tidings/sdk/protocol'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { Backoff, retryAfterMs } from '../../../sdk/src/backoff.ts'
+import { Backoff } from '../../../sdk/src/backoff.ts'
 import { fromBase64, toBase64 } from '../../../sdk/src/base64.ts'
 import { Endpoints, webSocketUrl } from '../../../sdk/src/endpoints.ts'
 import { keyedReceipts, refusalError, storedReceipts } from '../../../sdk/src/publish-answer.ts'
 import { draftOf, draftRoom, type PublishOptions, writeDraft } from '../../../sdk/src/publish-entry.ts'
-import { verdictOfEnd } from '../../../sdk/src/socket-end.ts'
+import { retryAfterMs } from '../../../sdk/src/retry-after.ts'
 import { checkedOptions, type SubscribeOptions, streamPath } from '../../../sdk/src/subscribe-options.ts'
+import { verdictOfRefusal } from '../../../sdk/src/upgrade-refusal.ts'
 import type { PublishInput } from '../../../src/partition/topic.ts'
 import { checkRecords, readEntry } from '../../../src/server/record-check.ts'
 import { parseStreamRequest } from '../../../src/server/stream-request.ts'
@@ -179,13 +180,15 @@ describe('the answer to a frame', () => {
 
 describe('the end of a socket', () => {
   it('that a proxy brought about passes', () => {
-    const refused = (status: number) => verdictOfEnd({ kind: 'refused', status, retryAfter: null, body: '<html>' }, 0)
+    const refused = (status: number) =>
+      verdictOfRefusal({ kind: 'refused', status, retryAfter: null, body: '<html>' }, 0)
     expect([502, 503, 504, 429, 500].map((status) => refused(status).event)).toEqual(Array(5).fill('lost'))
     expect([400, 401, 403, 404].map((status) => refused(status).event)).toEqual(Array(4).fill('refused'))
   })
 
   it('before it opened leaves no outcome in doubt', () => {
-    const refused = (status: number) => verdictOfEnd({ kind: 'refused', status, retryAfter: null, body: '<html>' }, 0)
+    const refused = (status: number) =>
+      verdictOfRefusal({ kind: 'refused', status, retryAfter: null, body: '<html>' }, 0)
     expect([200, 302, 500, 502].map((status) => refused(status).error.code)).toEqual(Array(4).fill('unavailable'))
   })
 })

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { Connection, type Dialect, PROBE_MS, SILENCE_MS } from '../../../sdk/src/connection.ts'
 import { Connector } from '../../../sdk/src/connector.ts'
 import type { Token } from '../../../sdk/src/credentials.ts'
+import { verdictOfRefusal } from '../../../sdk/src/upgrade-refusal.ts'
 import { settle } from '../../support/settle.ts'
 import { SimPlatform, type SimSocket } from '../../support/sim-platform.ts'
 
@@ -22,7 +23,7 @@ class Rig {
     const note = (what: string) => (error?: TidingsError | null) => {
       this.events.push(error ? `${what} ${error.code}` : what)
     }
-    this.connection = new Connection(new Connector(this.platform, url, token), '/stream', {
+    this.connection = new Connection(new Connector(this.platform, url, token, verdictOfRefusal), '/stream', {
       opened: note('opened'),
       dialect,
       received: (data) => {

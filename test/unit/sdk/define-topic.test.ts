@@ -4,10 +4,10 @@ import { type } from 'arktype'
 import * as v from 'valibot'
 import { describe, expect, expectTypeOf, it } from 'vitest'
 import { z } from 'zod'
-import { Client } from '../../../sdk/src/client.ts'
 import { Connector } from '../../../sdk/src/connector.ts'
+import { createClientOn } from '../../../sdk/src/on-platform.ts'
 import type { PublishGate } from '../../../sdk/src/publish-gate.ts'
-import * as seldom from '../../../sdk/src/seldom.ts'
+import { Questions } from '../../../sdk/src/questions.ts'
 import { Topic } from '../../../sdk/src/topic.ts'
 import type { TopicParts } from '../../../sdk/src/topic-parts.ts'
 import { compileSchema } from '../../../src/partition/schema.ts'
@@ -41,7 +41,9 @@ function rig<In, Out, A, B>(definition: TopicDefinition<In, Out, A, B>) {
     asking: never,
   }
   const connector = new Connector(platform, 'http://a', undefined)
-  const parts = definition.bind(plain, { connector, timeoutMs: 60_000, busyGates: busy })
+  const { clock, signals } = connector
+  const { ask } = new Questions(connector, platform.http())
+  const parts = definition.bind(plain, { clock, signals, ask, timeoutMs: 60_000, busyGates: busy })
   return { topic: new Topic<In, Out, A, B>(definition.name, parts), platform, published, busy }
 }
 
@@ -68,7 +70,7 @@ describe('defining a topic', () => {
 })
 
 describe('the types of a defined topic', () => {
-  const client = new Client(new SimPlatform(), { url: 'http://a' }, () => seldom)
+  const client = createClientOn(new SimPlatform(), { url: 'http://a' })
 
   it('are what the validator takes and what it gives', () => {
     const orders = client.topic(ofZod)
