@@ -20,6 +20,11 @@ export interface DiskFile {
    * Several writes to different ranges may be under way at once.
    */
   write(position: number, bytes: Uint8Array): Promise<void>
+  /**
+   * Writes like `write`, and these bytes are on stable storage when it resolves, whatever became of those written
+   * before. One journey to the disk instead of two. After any error but a full disk the same as after a failed `sync`.
+   */
+  writeDurably(position: number, bytes: Uint8Array): Promise<void>
   /** fdatasync. After a failure nothing is known and it must never be tried again on this file. */
   sync(): Promise<void>
   truncate(size: number): Promise<void>

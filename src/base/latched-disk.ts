@@ -22,10 +22,11 @@ export function latchedDisk(disk: Disk, latch: Latch): Disk {
   }
   const change = <T>(run: () => Promise<T>): Promise<T> => guard(run, leavesNoDoubt)
   const sync = (run: () => Promise<void>): Promise<void> => guard(run, () => false)
+  const writeDurably = (run: () => Promise<void>): Promise<void> => guard(run, isFull)
   return {
     open: async (path, mode) => {
       const opened = mode === 'create' ? await change(() => disk.open(path, mode)) : await disk.open(path, mode)
-      return guardFile(opened, change, sync)
+      return guardFile(opened, change, sync, writeDurably)
     },
     list: (path) => disk.list(path),
     makeDirectory: (path) => change(() => disk.makeDirectory(path)),
@@ -45,11 +46,13 @@ function guardFile(
   file: DiskFile,
   change: (run: () => Promise<void>) => Promise<void>,
   sync: (run: () => Promise<void>) => Promise<void>,
+  writeDurably: (run: () => Promise<void>) => Promise<void>,
 ): DiskFile {
   return {
     size: () => file.size(),
     read: (position, length) => file.read(position, length),
     write: (position, bytes) => change(() => file.write(position, bytes)),
+    writeDurably: (position, bytes) => writeDurably(() => file.writeDurably(position, bytes)),
     sync: () => sync(() => file.sync()),
     truncate: (size) => change(() => file.truncate(size)),
     close: () => file.close(),

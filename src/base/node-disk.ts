@@ -19,6 +19,13 @@ const OPEN_FLAGS: Record<OpenMode, number> = {
   read: fs.constants.O_RDONLY,
 }
 
+/** A descriptor of what another one has open, whose writes end on stable storage; where there is no such thing (not on Linux) it fails. */
+const DURABLE_FLAGS = fs.constants.O_WRONLY | fs.constants.O_DSYNC
+const again = (descriptor: number): string => `/proc/self/fd/${descriptor}`
+/** Files with a second descriptor, at most: handles are needed for connections too. */
+const DURABLE_MAX = 2048
+let durable = 0
+
 type Done<T> = (error: Error | null, value?: T) => void
 
 /** The files below `root`, a directory that exists: see `makeDataDirectory`. */
@@ -30,7 +37,8 @@ export function nodeDisk(root: string): Disk {
   }
   return {
     async open(path, mode) {
-      return new NodeFile(await call<number>((done) => fs.open(below(path), OPEN_FLAGS[mode], FILE_MODE, done)), path)
+      const descriptor = await call<number>((done) => fs.open(below(path), OPEN_FLAGS[mode], FILE_MODE, done))
+      return new NodeFile(descriptor, path, mode === 'read' ? null : undefined)
     },
     async list(path) {
       return (await call<string[]>((done) => fs.readdir(at(path), done))).sort()
@@ -63,13 +71,16 @@ export async function makeDataDirectory(root: string): Promise<void> {
 class NodeFile implements DiskFile {
   readonly #descriptor: number
   readonly #path: string
+  /** For `writeDurably`, made when it is first asked for; null: it is not to be had. */
+  #durable: number | 'opening' | null | undefined
   #underWay = 0
   #closing: Promise<void> | null = null
   #onIdle: (() => void) | null = null
 
-  constructor(descriptor: number, path: string) {
+  constructor(descriptor: number, path: string, durable: null | undefined) {
     this.#descriptor = descriptor
     this.#path = path
+    this.#durable = durable
   }
 
   async size(): Promise<number> {
@@ -82,6 +93,35 @@ class NodeFile implements DiskFile {
 
   write(position: number, bytes: Uint8Array): Promise<void> {
     return this.#run((done) => writeAll(this.#descriptor, bytes, 0, position, done))
+  }
+
+  writeDurably(position: number, bytes: Uint8Array): Promise<void> {
+    return this.#run((done) =>
+      this.#withDurable((descriptor) => {
+        if (descriptor !== null) return writeAll(descriptor, bytes, 0, position, done)
+        writeAll(this.#descriptor, bytes, 0, position, (error) => {
+          if (error) return done(error)
+          fs.fdatasync(this.#descriptor, (failure) => done(failure && syncFailed(failure)))
+        })
+      }),
+    )
+  }
+
+  /**
+   * Gives the second descriptor. A full disk is told apart from a failed sync by the first one: what went wrong
+   * while the system wrote back is reported once to each descriptor, so that the sync after a rollback fails.
+   */
+  #withDurable(use: (descriptor: number | null) => void): void {
+    const descriptor = this.#durable
+    if (descriptor !== undefined) return use(descriptor === 'opening' ? null : descriptor)
+    if (durable >= DURABLE_MAX) return use(null)
+    durable += 1
+    this.#durable = 'opening'
+    fs.open(again(this.#descriptor), DURABLE_FLAGS, (error, opened) => {
+      if (error) durable -= 1
+      this.#durable = error ? null : opened
+      use(this.#durable)
+    })
   }
 
   sync(): Promise<void> {
@@ -99,6 +139,11 @@ class NodeFile implements DiskFile {
 
   async #close(): Promise<void> {
     if (this.#underWay > 0) await new Promise<void>((idle) => (this.#onIdle = idle))
+    if (typeof this.#durable === 'number') {
+      durable -= 1
+      const second = this.#durable
+      await call<void>((done) => fs.close(second, done))
+    }
     await call<void>((done) => fs.close(this.#descriptor, done))
   }
 
@@ -153,6 +198,11 @@ function writeAll(descriptor: number, bytes: Uint8Array, from: number, position:
     else if (count === 0) done(Object.assign(new Error('EIO: a write wrote nothing'), { code: 'EIO' }))
     else writeAll(descriptor, bytes, from + count, position, done)
   })
+}
+
+/** Room that is missing while syncing is no full disk to whoever wrote: it is in doubt what the file holds. */
+function syncFailed(error: Error): Error {
+  return Object.assign(new Error(`EIO: a sync failed: ${error.message}`, { cause: error }), { code: 'EIO' })
 }
 
 function syncDirectory(path: string, done: Done<void>): void {

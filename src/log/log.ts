@@ -188,9 +188,11 @@ export class Log {
     this.#openSegments.opened(old)
   }
 
-  /** Writes stamped batches to the end of the active segment, which `prepare` made ready. */
-  async write(bytes: Buffer, batches: readonly RecordBatch[]): Promise<void> {
-    await this.#active.write(bytes, batches)
+  /** Writes stamped batches to the end of the active segment, which `prepare` made ready; `durably`: and syncs them. */
+  async write(bytes: Buffer, batches: readonly RecordBatch[], durably = false): Promise<void> {
+    if (durably) await this.#active.writeDurably(bytes, batches)
+    else await this.#active.write(bytes, batches)
+    if (durably) this.durableOffset = this.nextOffset
     for (const batch of batches) this.cache.append(batch)
     if (bytes.length <= RUNWAY_GROUP_BYTES) this.#active.extendRunway(bytes.length, this.segmentBytes)
   }
@@ -305,7 +307,6 @@ export class Log {
     })
   }
 
-  /** What holds the oldest segment under this policy. */
   holdOf(policy: RetentionPolicy, ackedThrough: number, now: number): Hold | null {
     return holdOf(policy, this.#retained(), ackedThrough, now)
   }

@@ -9,6 +9,7 @@
  */
 import type { Clock, Random } from '../base/clock.ts'
 import { type Disk, type DiskFile, isFull, isMissing, parentOf } from '../base/disk.ts'
+import { assert } from '../base/invariant.ts'
 import {
   drawNonce,
   encodeFooter,
@@ -148,12 +149,27 @@ export class Segment {
   }
 
   /** Writes a group of batches to the end. When it fails, call `rollback` or give up the segment. */
-  async write(bytes: Buffer, batches: readonly RecordBatch[]): Promise<void> {
+  write(bytes: Buffer, batches: readonly RecordBatch[]): Promise<void> {
+    return this.#append(bytes, batches, (file, position) => file.write(position, bytes))
+  }
+
+  /** The same, and it is on stable storage when it resolves. Only while everything before it is. */
+  async writeDurably(bytes: Buffer, batches: readonly RecordBatch[]): Promise<void> {
+    assert(this.durablePosition === this.content.end, 'a sync of a group alone does not cover what is before it')
+    await this.#append(bytes, batches, (file, position) => file.writeDurably(position, bytes))
+    this.durablePosition = this.content.end
+  }
+
+  async #append(
+    bytes: Buffer,
+    batches: readonly RecordBatch[],
+    write: (file: DiskFile, position: number) => Promise<void>,
+  ): Promise<void> {
     const position = this.content.end
     if (position + bytes.length > this.size) await this.#extension
     if (this.#extensionFailure) throw this.#extensionFailure
     const file = await this.#open()
-    await file.write(position, bytes)
+    await write(file, position)
     this.size = Math.max(this.size, position + bytes.length)
     for (const batch of batches) this.content.add(batch)
   }
@@ -211,11 +227,13 @@ export class Segment {
     const file = await this.#open()
     try {
       await file.write(from, ZEROS.subarray(0, bytes))
-      this.size = from + bytes
     } catch (error) {
       if (!isFull(error)) throw error
-      await file.truncate(from)
+      return file.truncate(from)
     }
+    // Else the first group in it that is synced by itself would have to commit the file's growth.
+    await file.sync()
+    this.size = from + bytes
   }
 
   /** Writes the footer behind the last batch; without room for it the segment stays whole but unsealed. */

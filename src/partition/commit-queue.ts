@@ -1,6 +1,6 @@
 /**
  * Group commit: while one flush is under way, arriving appends queue up; the next flush takes them all
- * in one write and one sync. The one place where an append becomes `durable`, and so the one place
+ * in one write and one sync, which is one operation where nobody waits for the write alone. The one place where an append becomes `durable`, and so the one place
  * on which every publish answer and every confirmed acknowledgement hangs.
  *
  * Must stay true: `durable` is called only after a sync that began when the bytes had been written
@@ -11,15 +11,15 @@
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock, Timer } from '../base/clock.ts'
 import { isFull, isOutOfHandles } from '../base/disk.ts'
-import { assert } from '../base/invariant.ts'
 import type { Latch } from '../base/latch.ts'
 import type { SpaceGuard } from '../base/space-guard.ts'
 import type { Metrics } from '../base/telemetry.ts'
 import type { Log } from '../log/log.ts'
-import { BATCH_HEADER_BYTES, type BatchProducer, RecordBatch, stampBatch } from '../log/record-batch.ts'
+import { BATCH_HEADER_BYTES } from '../log/record-batch.ts'
 import type { CommitEntry, CommitQueue, Urgency } from './commit-entry.ts'
+import { buildGroup, type CommitGroup, type Submitted } from './commit-group.ts'
 import { ENTRY_BYTES, type Placed, PlacedEntries } from './placed-entries.ts'
-import type { Quorum } from './quorum.ts'
+import { alone, type Quorum } from './quorum.ts'
 
 export type { CommitEntry, CommitQueue, Records, Urgency } from './commit-entry.ts'
 
@@ -44,27 +44,18 @@ export interface GroupCommitOptions {
 
 /** A group is cut off here; what is left goes into the next. */
 const GROUP_BYTES = 4 * 1_048_576
-/** A batch is closed here: small enough that a reader of one record does not drag in megabytes. */
-const BATCH_BYTES = 262_144
-
-interface PlannedBatch {
-  parts: Uint8Array[]
-  bytes: number
-  count: number
-  attributes: number
-  producer: BatchProducer | null
-}
-
 export class GroupCommit implements CommitQueue {
   readonly #options: GroupCommitOptions
   readonly #log: Log
-  #queue: { entry: CommitEntry; urgency: Urgency }[] = []
+  #queue: Submitted[] = []
   #queuedBytes = 0
   readonly #placed: PlacedEntries
   /** Bytes of the log that no sync has begun to cover. */
   #unsyncedBytes = 0
   /** Somebody in the queue waits for the write alone: it need not wait for the sync under way. */
   #writeWanted = false
+  /** Others copy what is written, or somebody once waited for the write alone: from then on it does not wait for the disk. */
+  #writesApart: boolean
   /** Somebody among the unsynced waits for a sync at once. */
   #syncWanted = false
   #writing = false
@@ -82,6 +73,7 @@ export class GroupCommit implements CommitQueue {
   constructor(options: GroupCommitOptions) {
     this.#options = options
     this.#log = options.log
+    this.#writesApart = options.quorum !== alone
     this.#placed = new PlacedEntries(options.quorum)
     this.#unlisten = options.quorum.onMove(() => this.#moved())
   }
@@ -114,7 +106,7 @@ export class GroupCommit implements CommitQueue {
     this.admit(entry.size)
     this.#queue.push({ entry, urgency })
     this.#queuedBytes += entry.size + ENTRY_BYTES
-    if (urgency === 'written') this.#writeWanted = true
+    if (urgency === 'written') this.#writeWanted = this.#writesApart = true
     if (this.#kicked) return
     this.#kicked = true
     this.#options.clock.soon(() => {
@@ -198,15 +190,17 @@ export class GroupCommit implements CommitQueue {
 
   async #writeGroup(): Promise<void> {
     this.#writing = true
-    const { latch, space, metrics, quorum } = this.#options
+    const { clock, latch, space, metrics, quorum } = this.#options
     const group = await this.#takeGroup()
     if (group === null) {
       this.#writing = false
       return
     }
     const { placed, bytes, batches } = group
+    const durably = this.#mayWriteDurably(placed)
+    const startedAt = clock.monotonic()
     try {
-      if (bytes.length > 0) await this.#log.write(bytes, batches)
+      if (bytes.length > 0) await this.#log.write(bytes, batches, durably)
     } catch (error) {
       if (!isFull(error)) throw error
       await this.#log.rollback()
@@ -224,22 +218,36 @@ export class GroupCommit implements CommitQueue {
     }
     quorum.appended()
     this.#placed.push(placed)
-    this.#unsyncedBytes += bytes.length
-    // What nobody waits for is synced before its time when too much of it has come: it is held in memory till then.
-    const isMuch = this.#unsyncedBytes >= this.#options.maxQueuedBytes
-    this.#syncWanted ||= isMuch || placed.some(({ urgency }) => urgency === 'durable')
+    if (durably) metrics.synced(clock.monotonic() - startedAt, bytes.length)
+    else this.#leaveUnsynced(placed, bytes.length)
     metrics.appended(
       batches.reduce((sum, batch) => sum + batch.count, 0),
       bytes.length,
     )
     this.#options.onProgress()
-    this.#placed.written(quorum.written(this.#log.nextOffset))
+    const { nextOffset, durableOffset } = this.#log
+    this.#placed.written(quorum.written(nextOffset))
+    if (durably) this.#placed.durable(quorum.durable(durableOffset), durableOffset)
     this.#options.onSettled()
     this.#armLazySync()
   }
 
+  /** The sync of one write covers nothing else. */
+  #mayWriteDurably(placed: readonly Placed[]): boolean {
+    const { nextOffset, durableOffset } = this.#log
+    const allBefore = !this.#syncing && this.#unsyncedBytes === 0 && durableOffset === nextOffset
+    return allBefore && !this.#writesApart && placed.some(({ urgency }) => urgency === 'durable')
+  }
+
+  #leaveUnsynced(placed: readonly Placed[], bytes: number): void {
+    this.#unsyncedBytes += bytes
+    // What nobody waits for is synced before its time when too much of it has come: it is held in memory till then.
+    const isMuch = this.#unsyncedBytes >= this.#options.maxQueuedBytes
+    this.#syncWanted ||= isMuch || placed.some(({ urgency }) => urgency === 'durable')
+  }
+
   /** Takes what fits into the active segment off the queue, and builds the batches of it. */
-  async #takeGroup(): Promise<{ placed: Placed[]; bytes: Buffer; batches: RecordBatch[] } | null> {
+  async #takeGroup(): Promise<CommitGroup | null> {
     const first = this.#queue[0]!
     try {
       await this.#log.prepare(first.entry.size + BATCH_HEADER_BYTES)
@@ -266,67 +274,7 @@ export class GroupCommit implements CommitQueue {
     this.#queue = taken === this.#queue.length ? [] : this.#queue.slice(taken)
     if (this.#queue.length === 0) this.#writeWanted = false
     for (const { entry } of entries) this.#queuedBytes -= entry.size + ENTRY_BYTES
-    return this.#build(entries)
-  }
-
-  #build(entries: readonly { entry: CommitEntry; urgency: Urgency }[]): {
-    placed: Placed[]
-    bytes: Buffer
-    batches: RecordBatch[]
-  } {
-    const log = this.#log
-    const timestamp = Math.max(Math.floor(this.#options.clock.now()), log.maxTimestamp)
-    const placed: Placed[] = []
-    const plan: PlannedBatch[] = []
-    let offset = log.nextOffset
-    let total = 0
-    for (const { entry, urgency } of entries) {
-      const records = entry.take()
-      if (!records) continue
-      assert(records.bytes.length <= entry.size, 'an entry grew beyond the size it was admitted with')
-      let open = plan.at(-1)
-      const producer = records.producer ?? null
-      if (!open || open.bytes + records.bytes.length > BATCH_BYTES || producer || open.producer) {
-        open = { parts: [], bytes: BATCH_HEADER_BYTES, count: 0, attributes: 0, producer }
-        plan.push(open)
-        total += BATCH_HEADER_BYTES
-      }
-      open.parts.push(records.bytes)
-      open.bytes += records.bytes.length
-      open.count += records.count
-      open.attributes |= records.attributes
-      total += records.bytes.length
-      const next = offset + records.count
-      placed.push({ entry, urgency, offset, next, timestamp })
-      offset = next
-    }
-    const bytes = Buffer.allocUnsafeSlow(total)
-    const batches: RecordBatch[] = []
-    let at = 0
-    let baseOffset = log.nextOffset
-    for (const batch of plan) {
-      const slice = bytes.subarray(at, at + batch.bytes)
-      let position = BATCH_HEADER_BYTES
-      for (const part of batch.parts) {
-        slice.set(part, position)
-        position += part.length
-      }
-      stampBatch(slice, {
-        baseOffset,
-        timestamp,
-        durablePosition: log.durablePosition,
-        partitionTag: log.tag,
-        mark: log.mark,
-        leaderEpoch: this.#options.leaderEpoch,
-        count: batch.count,
-        producer: batch.producer,
-        attributes: batch.attributes,
-      })
-      batches.push(new RecordBatch(slice))
-      baseOffset += batch.count
-      at += batch.bytes
-    }
-    return { placed, bytes, batches }
+    return buildGroup(entries, this.#log, this.#options)
   }
 
   async #syncWritten(): Promise<void> {

@@ -35,7 +35,7 @@ interface Effect<T> extends Work<T> {
   /** For the journal. */
   detail?: string
   /** What happens when a planned fault hits it, beyond the error. */
-  fail?: () => void
+  fail?: (code: Fault['code']) => void
 }
 
 export class SimDisk {
@@ -173,7 +173,7 @@ export class SimDisk {
       try {
         const code = this.#faults.hit(kind, path)
         if (code !== undefined) {
-          effect.fail?.()
+          effect.fail?.(code)
           this.#count(`${kind} ${code}`)
           throw diskError(code, kind, path)
         }
@@ -211,7 +211,7 @@ export class SimDisk {
       if (underWay === 0) onIdle?.()
     }
     const run = <T>(effect: Omit<Effect<T>, 'path'>): Promise<T> => {
-      const isWrite = effect.kind === 'write' || effect.kind === 'truncate'
+      const isWrite = effect.kind === 'write' || effect.kind === 'writeDurably' || effect.kind === 'truncate'
       if (closing || (isWrite && mode === 'read')) return Promise.reject(diskError('EBADF', effect.kind, path))
       underWay += 1
       const promise = this.#run(life, { ...effect, path })
@@ -230,10 +230,25 @@ export class SimDisk {
         run({
           kind: 'write',
           detail: `${position} ${describe(bytes)}`,
-          act: () => this.#write(file, path, position, bytes),
+          act: () => this.#write(file, path, position, bytes, 'write'),
           tear: () => this.#writePart(file, position, bytes),
           fail: () => this.#writePart(file, position, bytes),
         }),
+      writeDurably: (position, bytes) => {
+        if (!closing) this.#noteSync(file, path)
+        return run({
+          kind: 'writeDurably',
+          detail: `${position} ${describe(bytes)}`,
+          act: () => this.#write(file, path, position, bytes, 'writeDurably'),
+          tear: () => this.#writePart(file, position, bytes),
+          fail: (code) => {
+            this.#writePart(file, position, bytes)
+            if (code === 'ENOSPC') return
+            this.#failedSyncs.add(file)
+            file.failSync(file.performed, this.#random)
+          },
+        })
+      },
       truncate: (size) =>
         run({ kind: 'truncate', detail: String(size), act: () => this.#resize(file, () => file.truncate(size)) }),
       sync: () => {
@@ -252,12 +267,12 @@ export class SimDisk {
     }
   }
 
-  #write(file: SimFile, path: string, position: number, bytes: Uint8Array): void {
+  #write(file: SimFile, path: string, position: number, bytes: Uint8Array, how: 'write' | 'writeDurably'): void {
     if (this.#fitting(file, position, bytes) < bytes.length) {
       this.#writePart(file, position, bytes)
-      throw diskError('ENOSPC', 'write', path)
+      throw diskError('ENOSPC', how, path)
     }
-    this.#resize(file, () => file.write(position, bytes))
+    this.#resize(file, () => file[how](position, bytes))
   }
 
   /** The beginning of a write, of any length. */

@@ -4,7 +4,7 @@
  */
 
 export interface Fault {
-  /** Kind of operation as named in the journal: sync, write, create, syncDirectory, … */
+  /** Kind of operation as named in the journal: sync, write, create, syncDirectory, …; the first two are durable writes too. */
   on: string
   /** Any path when absent. */
   path?: (path: string) => boolean
@@ -13,6 +13,11 @@ export interface Fault {
   /** How many fail, Infinity for a disk that died. One when absent. */
   times?: number
   code: 'EIO' | 'ENOSPC' | 'EROFS' | 'EMFILE'
+}
+
+/** A durable write is a write and a sync. */
+function isHit(kind: string, on: string): boolean {
+  return kind === on || (kind === 'writeDurably' && (on === 'write' || on === 'sync'))
 }
 
 export class SimFaults {
@@ -30,7 +35,7 @@ export class SimFaults {
   hit(kind: string, path: string): Fault['code'] | undefined {
     let code: Fault['code'] | undefined
     for (const planned of this.#faults) {
-      if (planned.fault.on !== kind || planned.fault.path?.(path) === false) continue
+      if (!isHit(kind, planned.fault.on) || planned.fault.path?.(path) === false) continue
       if (planned.passing > 0) planned.passing -= 1
       else if (code === undefined && planned.failing > 0) {
         planned.failing -= 1

@@ -6,6 +6,7 @@
  * had in it at some moment; the file's size is one more such thing.
  * A failed sync marks pages clean: its bytes stay visible and never reach the platter.
  */
+import { assert } from '../base/invariant.ts'
 import type { SimRandom } from './sim-random.ts'
 
 export const SECTOR_BYTES = 512
@@ -20,7 +21,8 @@ export function pickSurvival(random: SimRandom): Survival {
   return random.pick(['none', 'all', 'prefix', 'prefix', 'scatter', 'scatter'] as const)
 }
 
-type Effect = { kind: 'write'; position: number; bytes: Buffer } | { kind: 'truncate'; size: number }
+/** What is `durable` survives whatever the others do: in its own order among them. */
+type Effect = { kind: 'write'; position: number; bytes: Buffer; durable?: true } | { kind: 'truncate'; size: number }
 
 export class SimFile {
   readonly kind = 'file'
@@ -48,7 +50,8 @@ export class SimFile {
 
   /** What a power cut would leave if nothing unsynced survived. */
   durable(): Buffer {
-    return this.#platter.slice(0, this.#platter.size)
+    const image = withDurable(this.#platter, this.#effects)
+    return image.slice(0, image.size)
   }
 
   write(position: number, bytes: Uint8Array): void {
@@ -57,6 +60,16 @@ export class SimFile {
     this.#effects.push(effect)
     apply(this.#seen, effect)
     this.occupied = Math.max(this.occupied, position + bytes.length)
+  }
+
+  /** These bytes reach the platter; what was written before them, elsewhere, as it may. */
+  writeDurably(position: number, bytes: Uint8Array): void {
+    if (bytes.length === 0) return
+    this.write(position, bytes)
+    const effect = this.#effects.at(-1)!
+    assert(effect.kind === 'write', 'a write was performed')
+    effect.durable = true
+    this.#settleDurable()
   }
 
   truncate(size: number): void {
@@ -71,6 +84,7 @@ export class SimFile {
     const covered = this.#effects.splice(0, this.#covered(issuedAt, random))
     this.#settled += covered.length
     for (const effect of covered) apply(this.#platter, effect)
+    this.#settleDurable()
   }
 
   failSync(issuedAt: number, random: SimRandom): void {
@@ -78,6 +92,14 @@ export class SimFile {
     this.#settled += given.length
     const survival = random.chance(0.7) ? 'none' : pickSurvival(random)
     this.#platter = surviving(this.#platter, given, survival, random)
+    this.#settleDurable()
+  }
+
+  #settleDurable(): void {
+    const others = this.#effects.findIndex((effect) => !isDurable(effect))
+    const settled = this.#effects.splice(0, others === -1 ? this.#effects.length : others)
+    this.#settled += settled.length
+    for (const effect of settled) apply(this.#platter, effect)
   }
 
   #covered(issuedAt: number, random: SimRandom): number {
@@ -150,11 +172,21 @@ function apply(content: Content, effect: Effect): void {
   else content.truncate(effect.size)
 }
 
+function isDurable(effect: Effect): boolean {
+  return effect.kind === 'write' && effect.durable === true
+}
+
+function withDurable(before: Content, effects: readonly Effect[]): Content {
+  const image = before.copy()
+  for (const effect of effects) if (isDurable(effect)) apply(image, effect)
+  return image
+}
+
 function surviving(before: Content, effects: readonly Effect[], survival: Survival, random: SimRandom): Content {
   const image = before.copy()
   switch (survival) {
     case 'none':
-      return image
+      return withDurable(before, effects)
     case 'all':
       for (const effect of effects) apply(image, effect)
       return image
@@ -172,7 +204,11 @@ function keepPrefix(image: Content, effects: readonly Effect[], random: SimRando
   const whole = random.integer(effects.length + 1)
   for (const effect of effects.slice(0, whole)) apply(image, effect)
   const torn = effects[whole]
-  if (torn?.kind !== 'write') return
+  if (torn?.kind === 'write' && !isDurable(torn)) keepBeginning(image, torn, random)
+  for (const effect of effects.slice(whole)) if (isDurable(effect)) apply(image, effect)
+}
+
+function keepBeginning(image: Content, torn: Effect & { kind: 'write' }, random: SimRandom): void {
   const end = torn.position + torn.bytes.length
   const firstSector = Math.floor(torn.position / SECTOR_BYTES)
   const sectors = Math.ceil(end / SECTOR_BYTES) - firstSector
@@ -190,8 +226,10 @@ function keepAnySectors(image: Content, effects: readonly Effect[], random: SimR
   const extent = Math.max(...sizes)
   image.truncate(extent)
   const reached = new Map<number, number>()
+  const { certain, lastDurable, durableEnd } = durableSectors(effects)
   const hasReached = (sector: number, effect: number): boolean => {
-    const count = reached.get(sector) ?? random.integer(effects.length + 1)
+    const least = certain.get(sector) ?? 0
+    const count = reached.get(sector) ?? least + random.integer(effects.length - least + 1)
     reached.set(sector, count)
     return effect < count
   }
@@ -208,5 +246,25 @@ function keepAnySectors(image: Content, effects: readonly Effect[], random: SimR
       at = end
     }
   }
-  image.truncate(random.pick(sizes))
+  image.truncate(random.pick(sizes.map((size, count) => (count > lastDurable ? size : Math.max(size, durableEnd)))))
+}
+
+/** How many effects each sector has certainly seen, the last durable write among all (-1: none), and how far they reach. */
+function durableSectors(effects: readonly Effect[]): {
+  certain: Map<number, number>
+  lastDurable: number
+  durableEnd: number
+} {
+  const certain = new Map<number, number>()
+  let lastDurable = -1
+  let durableEnd = 0
+  for (const [index, effect] of effects.entries()) {
+    if (effect.kind !== 'write' || !isDurable(effect)) continue
+    const end = effect.position + effect.bytes.length
+    for (let sector = Math.floor(effect.position / SECTOR_BYTES); sector * SECTOR_BYTES < end; sector++)
+      certain.set(sector, index + 1)
+    lastDurable = index
+    durableEnd = Math.max(durableEnd, end)
+  }
+  return { certain, lastDurable, durableEnd }
 }

@@ -120,10 +120,27 @@ export function diskContract(name: string, make: () => Promise<DiskUnderTest>): 
         expect(await file.size()).toBe(0)
       })
 
+      it('is written durably too, in any order with other writes', async () => {
+        const file = await open('f', 'create')
+        await Promise.all([file.writeDurably(0, Buffer.from('hello ')), file.writeDurably(6, Buffer.from('world'))])
+        await file.write(5, Buffer.from('-'))
+        await file.writeDurably(0, Buffer.from('H'))
+        await file.truncate(9)
+        await file.writeDurably(9, Buffer.from('LD'))
+        await file.writeDurably(20, Buffer.alloc(0))
+        expect((await file.read(0, 20)).toString()).toBe('Hello-worLD')
+        await Promise.all([file.writeDurably(0, Buffer.alloc(3_000_000, 7)), file.close()])
+        expect((await readWhole(disk, 'f'))?.equals(Buffer.alloc(3_000_000, 7))).toBe(true)
+      })
+
       it('behaves like an array of bytes under any sequence of operations', async () => {
         const range = fc.record({ at: fc.nat(3_000), length: fc.nat(1_500) })
         const step = fc.oneof(
-          fc.record({ do: fc.constant('write' as const), range, fill: fc.integer({ min: 1, max: 255 }) }),
+          fc.record({
+            do: fc.constantFrom('write' as const, 'writeDurably' as const),
+            range,
+            fill: fc.integer({ min: 1, max: 255 }),
+          }),
           fc.record({ do: fc.constant('truncate' as const), size: fc.nat(4_000) }),
           fc.record({ do: fc.constant('read' as const), range }),
           fc.record({ do: fc.constant('sync' as const) }),
@@ -134,9 +151,9 @@ export function diskContract(name: string, make: () => Promise<DiskUnderTest>): 
             const file = await disk.open(`model-${round++}`, 'create')
             let model = Buffer.alloc(0)
             for (const next of steps) {
-              if (next.do === 'write') {
+              if (next.do === 'write' || next.do === 'writeDurably') {
                 const bytes = Buffer.alloc(next.range.length, next.fill)
-                await file.write(next.range.at, bytes)
+                await file[next.do](next.range.at, bytes)
                 if (bytes.length > 0) {
                   const grown = Buffer.alloc(Math.max(model.length, next.range.at + bytes.length))
                   model.copy(grown)
@@ -172,6 +189,7 @@ export function diskContract(name: string, make: () => Promise<DiskUnderTest>): 
         await put('f', 'abc')
         const reader = await open('f', 'read')
         await expect(reader.write(0, Buffer.from('x'))).rejects.toMatchObject({ code: 'EBADF' })
+        await expect(reader.writeDurably(0, Buffer.from('x'))).rejects.toMatchObject({ code: 'EBADF' })
         expect(await text('f')).toBe('abc')
         const editor = await open('f', 'edit')
         await editor.write(1, Buffer.from('X'))
@@ -196,6 +214,7 @@ export function diskContract(name: string, make: () => Promise<DiskUnderTest>): 
         await expect(file.size()).rejects.toMatchObject({ code: 'EBADF' })
         await expect(file.read(0, 1)).rejects.toMatchObject({ code: 'EBADF' })
         await expect(file.write(0, Buffer.from('x'))).rejects.toMatchObject({ code: 'EBADF' })
+        await expect(file.writeDurably(0, Buffer.from('x'))).rejects.toMatchObject({ code: 'EBADF' })
         await expect(file.truncate(0)).rejects.toMatchObject({ code: 'EBADF' })
         await expect(file.sync()).rejects.toMatchObject({ code: 'EBADF' })
       })

@@ -16,9 +16,9 @@ afterEach(async () => {
   tracers.clear()
 })
 
-/** Lets every sync of the process fail from now on; resolves when it holds. */
+/** Lets every sync of the process fail from now on, writes that are synced as they end among them; resolves when it holds. */
 async function failSyncs(pid: number): Promise<void> {
-  const calls = 'fsync,fdatasync'
+  const calls = 'fsync,fdatasync,pwrite64'
   const inject = ['-e', `trace=${calls}`, '-e', `inject=${calls}:error=EIO`]
   const tracer = spawn('strace', ['-f', ...inject, '-p', String(pid)], { stdio: ['ignore', 'ignore', 'pipe'] })
   tracers.add(tracer)

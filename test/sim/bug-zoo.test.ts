@@ -24,19 +24,30 @@ function bent(bend: Bend, directories: Partial<Disk> = {}): (disk: Disk) => Disk
 const isData = (path: string): boolean => path.includes('/data/') && path.endsWith('.log')
 const isCursors = (path: string): boolean => path.includes('/cursors/') && path.endsWith('.log')
 const nothing = async (): Promise<void> => undefined
+/** Bends what is written, however it is. */
+const writing = (
+  file: DiskFile,
+  bend: (write: DiskFile['write'], position: number, bytes: Uint8Array) => Promise<void>,
+): Partial<DiskFile> => ({
+  write: (position, bytes) => bend(file.write, position, bytes),
+  writeDurably: (position, bytes) => bend(file.writeDurably, position, bytes),
+})
 
 /** Deliberate bugs between the broker and its disk: each one breaks a promise that the scenario watches. */
 const DISKS: Record<string, (disk: Disk) => Disk> = {
-  'a sync of messages that lies': bent((_, path) => (isData(path) ? { sync: nothing } : {})),
+  'a sync of messages that lies': bent((file, path) =>
+    isData(path) ? { sync: nothing, writeDurably: file.write } : {},
+  ),
   'a sync of acknowledgements that lies': bent((_, path) => (isCursors(path) ? { sync: nothing } : {})),
   'a sync of directories that lies': bent(() => ({}), { syncDirectory: nothing }),
-  'a write that drops its last sector': bent((file, path) => ({
-    write: (position, bytes) =>
-      file.write(position, isData(path) && bytes.length > 512 ? bytes.subarray(0, bytes.length - 512) : bytes),
-  })),
-  'a write that is never made': bent((file, path) => ({
-    write: (position, bytes) => (isData(path) && position > 1000 ? nothing() : file.write(position, bytes)),
-  })),
+  'a write that drops its last sector': bent((file, path) =>
+    writing(file, (write, position, bytes) =>
+      write(position, isData(path) && bytes.length > 512 ? bytes.subarray(0, bytes.length - 512) : bytes),
+    ),
+  ),
+  'a write that is never made': bent((file, path) =>
+    writing(file, (write, position, bytes) => (isData(path) && position > 1000 ? nothing() : write(position, bytes))),
+  ),
   'a write that lands a sector further on': bent((file, path) => ({
     write: (position, bytes) => file.write(isCursors(path) && position > 64 ? position + 512 : position, bytes),
   })),
@@ -50,7 +61,10 @@ const DISKS: Record<string, (disk: Disk) => Disk> = {
   'a read that ends early': bent((file, path) => ({
     read: (position, length) => file.read(position, isData(path) ? Math.min(length, 700) : length),
   })),
-  'a failed sync that is called a success': bent((file) => ({ sync: () => file.sync().catch(() => undefined) })),
+  'a failed sync that is called a success': bent((file) => ({
+    sync: () => file.sync().catch(() => undefined),
+    writeDurably: (position, bytes) => file.writeDurably(position, bytes).catch(() => undefined),
+  })),
 }
 
 interface Catch {

@@ -41,6 +41,32 @@ describe('power cut', () => {
     expect([...seen]).toEqual(['oEW'])
   })
 
+  it('never loses what was written durably, and may lose all that was written before it elsewhere', async () => {
+    const seen = await endings(async (machine, disk) => {
+      const file = await durableFile(disk, 'f', sectors('aaaa'))
+      await file.write(0, sectors('bb'))
+      await file.writeDurably(1024, sectors('c'))
+      await file.write(1536, sectors('d'))
+      machine.crash('power')
+      return letters(machine.content('f')!)
+    })
+    for (const image of seen) expect(image).toMatch(/^[ab]{2}c[ad]$/)
+    expect([...seen]).toEqual(expect.arrayContaining(['aaca', 'bbca', 'bbcd']))
+  })
+
+  it('keeps a durable write whatever becomes of the growth before it and the writes over it', async () => {
+    const seen = await endings(async (machine, disk) => {
+      const file = await durableFile(disk, 'f', sectors('a'))
+      await file.write(512, sectors('zzz'))
+      await file.writeDurably(512, sectors('b'))
+      await file.write(512, sectors('c'))
+      machine.crash('power')
+      return letters(machine.content('f')!)
+    })
+    for (const image of seen) expect(image).toMatch(/^a[bc]([z.]{0,2})$/)
+    expect([...seen]).toEqual(expect.arrayContaining(['ab', 'abzz', 'aczz']))
+  })
+
   it('tears a write between sectors and nowhere else, also out of order', async () => {
     const seen = await endings(async (machine, disk) => {
       const file = await durableFile(disk, 'f', sectors('aaaa'))
