@@ -8,7 +8,7 @@
  * not say whether a transaction happened, it is read back (the id, or the nonce of the write, tells
  * ours from another's) and tried again a few times under the same guards.
  */
-import { type SubscriptionSettings, TidingsError, type TopicSettings } from '@tidings/sdk/protocol'
+import { isPattern, type SubscriptionSettings, TidingsError, type TopicSettings } from '@tidings/sdk/protocol'
 import type { Random } from '../base/clock.ts'
 import { InvariantError } from '../base/invariant.ts'
 import { brokerKey, encodeStart } from './broker-entry.ts'
@@ -31,6 +31,8 @@ import {
   topicKey,
 } from './catalog-entry.ts'
 import type { Coordinator, Entry, Guard, Write } from './coordinator.ts'
+import { decodeLeadership, leadershipKey } from './leadership-entry.ts'
+import { holdersOf } from './reassignment.ts'
 import { absent, isWriteOf, unchanged } from './store-entry.ts'
 
 export type { CatalogSubscription, CatalogTopic, Tombstone } from './catalog-entry.ts'
@@ -41,16 +43,32 @@ export interface TopicReference {
   readonly name: string
 }
 
+/** The leadership of a topic that is made: what has to hold for it, and what is written with the topic. */
+export interface FirstLeadership {
+  readonly guards: readonly Guard[]
+  readonly writes: readonly Write[]
+}
+
+export interface CatalogOptions {
+  /**
+   * In a cluster a topic and its subscriptions are changed by its leader alone: what holds while this broker is that.
+   * Asked anew for each try; throws `no_leader` when it is not.
+   */
+  guards?(topicId: string): Promise<readonly Guard[]>
+}
+
 /** Tries of one change: lost races and unknown outcomes together. */
 const TRIES = 8
 
 export class Catalog {
   #coordinator: Coordinator
   #random: Random
+  readonly #guards: (topicId: string) => Promise<readonly Guard[]>
 
-  constructor(coordinator: Coordinator, random: Random) {
+  constructor(coordinator: Coordinator, random: Random, options: CatalogOptions = {}) {
     this.#coordinator = coordinator
     this.#random = random
+    this.#guards = async (topicId) => (await options.guards?.(topicId)) ?? []
   }
 
   /** All topics, by name. */
@@ -64,11 +82,16 @@ export class Catalog {
     return entry && decodeTopic(entry)
   }
 
-  /** Makes the topic, or answers the one that has the name already (then its id is another). */
+  /**
+   * Makes the topic, or answers the one that has the name already (then its id is another). In a cluster its
+   * leadership is made in the same transaction; when the brokers that it names are not registered any more, as
+   * often as it is tried, that is `overloaded`.
+   */
   async createTopic(
     name: string,
     id: string,
     settings: TopicSettings,
+    first: FirstLeadership = { guards: [], writes: [] },
   ): Promise<{ topic: CatalogTopic; created: boolean }> {
     const key = topicKey(name)
     const made = { id, name, settings }
@@ -83,8 +106,8 @@ export class Catalog {
       const grave = tombstoneKey(id)
       if (await this.#coordinator.get(grave)) throw topicNotFound(name)
       return {
-        guards: [absent(key), absent(grave)],
-        writes: [{ put: key, value }],
+        guards: [absent(key), absent(grave), ...first.guards],
+        writes: [{ put: key, value }, ...first.writes],
         answer: () => ({ topic: made, created: true }),
       }
     })
@@ -105,14 +128,14 @@ export class Catalog {
       if (isWriteOf(entry, nonce)) return { done: topic }
       const changed = { ...topic, settings: change(topic.settings) }
       if (isSame(changed.settings, topic.settings)) return { done: topic }
-      const write = { put: key, value: encodeTopic(changed, nonce) }
-      return { guards: [unchanged(entry)], writes: [write], answer: () => changed }
+      const guards = [unchanged(entry), ...(await this.#guards(topic.id))]
+      return { guards, writes: [{ put: key, value: encodeTopic(changed, nonce) }], answer: () => changed }
     })
   }
 
   /**
-   * Deletes the topic and its subscriptions and leaves a tombstone with its id, in one transaction.
-   * Answers what was deleted, or throws `topic_not_found`.
+   * Deletes the topic, its subscriptions and its leadership and leaves a tombstone with its id and with the brokers
+   * that may have files of it, in one transaction. Answers what was deleted, or throws `topic_not_found`.
    */
   async deleteTopic(name: string): Promise<CatalogTopic> {
     let deleting: CatalogTopic | null = null
@@ -123,11 +146,15 @@ export class Catalog {
       if (deleting && topic?.id !== deleting.id) return { done: deleting }
       if (!entry || !topic) throw topicNotFound(name)
       deleting = topic
+      const guards = [unchanged(entry), ...(await this.#guards(topic.id))]
+      const led = await this.#coordinator.get(leadershipKey(topic.id))
+      const holders = led ? holdersOf(decodeLeadership(led)) : []
       return {
-        guards: [unchanged(entry)],
+        guards: led ? [...guards, unchanged(led)] : guards,
         writes: [
           { delete: entry.key },
-          { put: tombstoneKey(topic.id), value: encodeTombstone({ id: topic.id, name, holders: [] }) },
+          { delete: leadershipKey(topic.id) },
+          { put: tombstoneKey(topic.id), value: encodeTombstone({ id: topic.id, name, holders }) },
           { deleteUnder: subscriptionsPrefix(topic.id) },
         ],
         answer: () => topic,
@@ -140,12 +167,21 @@ export class Catalog {
     return entries.map(decodeTombstone)
   }
 
-  /** The files of the deleted topic are gone. Also removes a subscription that was made while it was deleted. */
-  async forgetTombstone(id: string): Promise<void> {
+  /**
+   * The files of the deleted topic are gone; in a cluster: those of that broker. The last one's going takes the
+   * tombstone along, and a subscription that was made while the topic was deleted.
+   */
+  async forgetTombstone(id: string, holder?: string): Promise<void> {
     await this.#change<void>(`tombstone ${id}`, async () => {
       const entry = await this.#coordinator.get(tombstoneKey(id))
       if (!entry) return { done: undefined }
-      const writes = [{ delete: entry.key }, { deleteUnder: subscriptionsPrefix(id) }]
+      const tombstone = decodeTombstone(entry)
+      const holders = tombstone.holders.filter((other) => other !== holder)
+      if (holder !== undefined && holders.length === tombstone.holders.length) return { done: undefined }
+      const writes: Write[] =
+        holders.length > 0
+          ? [{ put: entry.key, value: encodeTombstone({ ...tombstone, holders }) }]
+          : [{ delete: entry.key }, { deleteUnder: subscriptionsPrefix(id) }]
       return { guards: [unchanged(entry)], writes, answer: () => undefined }
     })
   }
@@ -184,7 +220,7 @@ export class Catalog {
       }
       const sameTopic = { key: topicEntry.key, createRevision: topicEntry.createRevision }
       return {
-        guards: [sameTopic, absent(key)],
+        guards: [sameTopic, absent(key), ...(await this.#guards(topic.id))],
         writes: [{ put: key, value }],
         answer: () => ({ subscription: wanted, created: true }),
       }
@@ -229,8 +265,8 @@ export class Catalog {
       if (isWriteOf(entry, nonce)) return { done: subscription }
       const changed = { ...subscription, settings: change(subscription.settings) }
       if (isSame(changed.settings, subscription.settings)) return { done: subscription }
-      const write = { put: key, value: encodeSubscription(changed, nonce) }
-      return { guards: [unchanged(entry)], writes: [write], answer: () => changed }
+      const guards = [unchanged(entry), ...(await this.#guardsOf(topicId))]
+      return { guards, writes: [{ put: key, value: encodeSubscription(changed, nonce) }], answer: () => changed }
     })
   }
 
@@ -243,7 +279,8 @@ export class Catalog {
       if (deleting && subscription?.id !== deleting.id) return { done: deleting }
       if (!entry || !subscription) throw subscriptionNotFound(name)
       deleting = subscription
-      return { guards: [unchanged(entry)], writes: [{ delete: entry.key }], answer: () => subscription }
+      const guards = [unchanged(entry), ...(await this.#guardsOf(topicId))]
+      return { guards, writes: [{ delete: entry.key }], answer: () => subscription }
     })
   }
 
@@ -260,6 +297,11 @@ export class Catalog {
         answer: (revision) => revision,
       }
     })
+  }
+
+  /** A pattern is led by nobody. */
+  async #guardsOf(topicOrPattern: string): Promise<readonly Guard[]> {
+    return isPattern(topicOrPattern) ? [] : this.#guards(topicOrPattern)
   }
 
   async #existingTopic(reference: TopicReference): Promise<{ entry: Entry; topic: CatalogTopic }> {

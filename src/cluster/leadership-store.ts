@@ -7,9 +7,10 @@
  */
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
-import type { Coordinator, Entry } from './coordinator.ts'
+import { registeredAs } from './broker-entry.ts'
+import type { Coordinator, Entry, Guard } from './coordinator.ts'
 import type { Plan } from './election.ts'
-import { decodeLeadership, leadershipKey, type VersionedLeadership } from './leadership-entry.ts'
+import { decodeLeadership, leadershipKey, type VersionedLeadership, versionUnchanged } from './leadership-entry.ts'
 
 /**
  * `refused`: it did not happen, or it did and another change came on top of it already: what is there now tells.
@@ -36,6 +37,16 @@ export class LeadershipStore {
   async read(topicId: string): Promise<VersionedLeadership | null> {
     const entry = await this.#coordinator.get(leadershipKey(topicId))
     return entry && decodeLeadership(entry)
+  }
+
+  /** What holds while this broker leads the topic under this registration; throws `no_leader` when it does not. */
+  async guardsOf(topicId: string, me: { nodeId: string; brokerEpoch: number | null }): Promise<Guard[]> {
+    const leadership = await this.read(topicId)
+    const { nodeId, brokerEpoch } = me
+    if (!leadership || brokerEpoch === null || !isLedBy(leadership, nodeId, brokerEpoch)) {
+      throw new TidingsError('no_leader', `${nodeId} does not lead this topic any more: ask again, another broker may`)
+    }
+    return [versionUnchanged(leadership), registeredAs(nodeId, brokerEpoch)]
   }
 
   /** Carries it out. Rejects with a TidingsError when the store refused it for a reason of its own; nothing happened then. */
@@ -83,4 +94,8 @@ export class LeadershipStore {
       this.#clock.after(ms, resolve)
     })
   }
+}
+
+function isLedBy({ leader, leaderBrokerEpoch }: VersionedLeadership, nodeId: string, brokerEpoch: number): boolean {
+  return leader === nodeId && leaderBrokerEpoch === brokerEpoch
 }
