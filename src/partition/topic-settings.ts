@@ -53,7 +53,6 @@ export function mergeTopicSettings(current: TopicSettings | null, patch: unknown
       `minInSyncReplicas: ${settings.minInSyncReplicas} is more than replicationFactor ${settings.replicationFactor}`,
     )
   }
-  refuseUnsupported(settings)
   if (current && settings.partitions < current.partitions) {
     throw new TidingsError(
       'conflict',
@@ -70,6 +69,7 @@ export function mergeTopicSettings(current: TopicSettings | null, patch: unknown
  */
 export function acceptTopicSettings(current: TopicSettings | null, patch: unknown): TopicSettings {
   const settings = mergeTopicSettings(current, patch)
+  refuseUnsupported(settings)
   const before = current?.schema ?? null
   const { schema, schemaCompatibility } = settings
   if (schema === null || (before !== null && JSON.stringify(before) === JSON.stringify(schema))) return settings

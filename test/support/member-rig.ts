@@ -4,6 +4,8 @@
  */
 import { BROKERS } from '../../src/cluster/broker-entry.ts'
 import { ClusterView } from '../../src/cluster/cluster-view.ts'
+import type { ControlSettings } from '../../src/cluster/control.ts'
+import { Controller } from '../../src/cluster/controller.ts'
 import type { Durability } from '../../src/cluster/election.ts'
 import { Elector } from '../../src/cluster/elector.ts'
 import { encodeLeadership, type Leadership, leadershipKey } from '../../src/cluster/leadership-entry.ts'
@@ -14,11 +16,14 @@ import type { ProcessClock } from '../../src/testing/sim-clock.ts'
 import { SimClock } from '../../src/testing/sim-clock.ts'
 import { SimRandom } from '../../src/testing/sim-random.ts'
 import { FaultyCoordinator } from './faulty-coordinator.ts'
+import { LeaderStandIn } from './leader-stand-in.ts'
 import { brokerOf, leadershipOf } from './leadership-of.ts'
 import { NotingLogger } from './noting-logger.ts'
 import { settle } from './settle.ts'
 
 export class MemberRig {
+  /** Of all controllers that are made from now on. */
+  control: Partial<ControlSettings> = {}
   readonly clock = new SimClock()
   readonly random = new SimRandom('members')
   readonly coordinator = new MemoryCoordinator({ clock: this.clock, random: this.random.split('store') })
@@ -61,6 +66,8 @@ export class Member {
   readonly registration: Registration
   readonly view: ClusterView
   readonly elector: Elector
+  readonly controller: Controller
+  readonly leader: LeaderStandIn
   readonly logger = new NotingLogger()
   mayLead = true
   durability: Durability = 'fsync'
@@ -73,11 +80,16 @@ export class Member {
     const shared = { coordinator: this.net, clock: this.clock, random, logger: this.logger }
     this.registration = new Registration({ ...shared, broker: brokerOf(nodeId, 0, patch) })
     this.view = new ClusterView(shared)
-    this.elector = new Elector({
+    const parts = {
       ...shared,
       view: this.view,
       store: new LeadershipStore(this.net, this.clock),
       registration: this.registration,
+    }
+    this.controller = new Controller({ ...parts, settings: rig.control })
+    this.leader = new LeaderStandIn(nodeId, this.view, parts.store, random.split('leader'))
+    this.elector = new Elector({
+      ...parts,
       durabilityOf: () => this.durability,
       mayLead: () => this.mayLead,
     })
@@ -90,17 +102,25 @@ export class Member {
     for (let turn = 0; turn < 8; turn++) await settle()
   }
 
+  /** Also tends the topics that it leads, and the cluster when it is its turn. */
+  control(): void {
+    this.leader.start()
+    this.controller.start()
+  }
+
   /** As by kill -9: its lease runs out. */
   kill(): void {
     this.clock.kill()
     this.net.isCut = true
     this.elector.stop()
+    void this.controller.stop()
     this.view.stop()
   }
 
   /** In good order: the registration ends at once. */
   async leave(): Promise<void> {
     this.elector.stop()
+    await this.controller.stop()
     this.view.stop()
     await this.registration.stop()
     this.clock.kill()

@@ -1,7 +1,7 @@
 import { LIMITS, TidingsError, TOPIC_DEFAULTS, type TopicSettings } from '@tidings/sdk/protocol'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { mergeTopicSettings } from '../../../src/partition/topic-settings.ts'
+import { acceptTopicSettings, mergeTopicSettings } from '../../../src/partition/topic-settings.ts'
 
 function refusal(patch: unknown, current: TopicSettings | null = null): string {
   try {
@@ -104,9 +104,15 @@ describe('topic settings', () => {
     expect(refusal(json === null ? null : parsed(json))).toContain(detail)
   })
 
-  it('refuse with a reason what is not in this release', () => {
-    expect(refusal({ replicationFactor: 3 })).toMatch(/^invalid_argument replicationFactor: not in this release/)
-    expect(refusal({ replicationFactor: 3, minInSyncReplicas: 2 })).toMatch(/^invalid_argument .*not in this release/)
+  it('refuse with a reason what is not in this release, and read it where a cluster has stored it', () => {
+    const refused = {
+      code: 'invalid_argument',
+      message: expect.stringMatching(/^replicationFactor: not in this release/),
+    }
+    for (const patch of [{ replicationFactor: 3 }, { replicationFactor: 3, minInSyncReplicas: 2 }]) {
+      expect(() => acceptTopicSettings(null, patch)).toThrow(expect.objectContaining(refused))
+      expect(mergeTopicSettings(null, patch)).toMatchObject(patch)
+    }
     expect(mergeTopicSettings(null, { replicationFactor: 1, retention: { untilAcked: false } })).toEqual(TOPIC_DEFAULTS)
   })
 
