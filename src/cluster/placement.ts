@@ -99,7 +99,8 @@ function countsOf(topics: Iterable<PlacedTopic>): Counts {
 
 /** How much the topic belongs on that broker: the same everywhere, and independent of all other brokers. */
 export function score(nodeId: string, topicId: string): number {
-  return murmur2(Buffer.from(`${topicId}\n${nodeId}`)) >>> 0
+  const both = `${topicId}\n${nodeId}`
+  return murmur2(Buffer.from(both)) >>> 0
 }
 
 /** The one with the least rank, the numbers compared one after the other; by name where they are equal. */

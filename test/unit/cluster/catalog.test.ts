@@ -378,7 +378,7 @@ describe('a catalog whose answers get lost', () => {
       { numRuns: 150 },
     )
     expect(Math.min(lost.before, lost.after, lost.late)).toBeGreaterThan(100)
-  })
+  }, 30_000)
 
   it('comes out the same for the same seed', async () => {
     expect(await run(5)).toEqual(await run(5))
