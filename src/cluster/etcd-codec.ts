@@ -187,7 +187,9 @@ export function parseAnswer(body: string): unknown {
   try {
     return objectOf(JSON.parse(body))
   } catch (error) {
-    throw new AnswerError(`it answers ${shown(body)}, which is no answer of etcd's`, { cause: error })
+    throw new AnswerError(`it answers ${JSON.stringify(body.slice(0, 200))}, which is no JSON of etcd's`, {
+      cause: error,
+    })
   }
 }
 

@@ -9,6 +9,7 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Agent, request } from 'undici'
 import { freePort } from './broker-process.ts'
 import { ensureProgram } from './debian-package.ts'
 
@@ -22,8 +23,8 @@ process.once('exit', () => {
 
 export interface EtcdOptions {
   flags?: readonly string[]
-  /** With flags that give it a certificate. */
-  scheme?: 'http' | 'https'
+  /** It speaks TLS; flags give it its certificate, and these are for whoever asks it. PEM texts. */
+  tls?: { ca: string; cert: string; key: string }
 }
 
 export class Etcd {
@@ -33,14 +34,16 @@ export class Etcd {
   readonly port: number
   readonly #peerPort: number
   readonly #flags: readonly string[]
+  readonly #agent: Agent
   #child: ChildProcess | null = null
   #output = ''
 
-  private constructor(program: string, ports: readonly [number, number], { flags = [], scheme = 'http' }: EtcdOptions) {
+  private constructor(program: string, ports: readonly [number, number], { flags = [], tls }: EtcdOptions) {
     this.#program = program
     ;[this.port, this.#peerPort] = ports
     this.#flags = flags
-    this.url = `${scheme}://127.0.0.1:${this.port}`
+    this.#agent = new Agent({ connect: { ...tls } })
+    this.url = `${tls ? 'https' : 'http'}://127.0.0.1:${this.port}`
   }
 
   static async start(options: EtcdOptions = {}): Promise<Etcd> {
@@ -97,8 +100,11 @@ export class Etcd {
 
   /** Asks its JSON gateway, as somebody else would. */
   async ask(path: string, body: object): Promise<Record<string, unknown>> {
-    const response = await fetch(this.url + path, { method: 'POST', body: JSON.stringify(body) })
-    return (await response.json()) as Record<string, unknown>
+    const options = { method: 'POST', body: JSON.stringify(body), dispatcher: this.#agent } as const
+    const answer = await request(this.url + path, options)
+    const json = (await answer.body.json()) as Record<string, unknown>
+    if (answer.statusCode !== 200) throw new Error(`etcd answers ${path} with ${JSON.stringify(json)}`)
+    return json
   }
 
   /** Forgets all changes up to now. */
@@ -138,6 +144,7 @@ export class Etcd {
   /** Ends it and removes its data. */
   async stop(): Promise<void> {
     await this.#end('SIGKILL')
+    await this.#agent.destroy()
     rmSync(this.#directory, { recursive: true, force: true })
   }
 
