@@ -115,13 +115,13 @@ export class InSync {
     return this.#marks[log]!
   }
 
-  /** The leader's own log has come so far. */
-  local(log: number, written: number, durable: number): void {
+  /** The leader's own log has come so far; answers whether that moved a mark. */
+  local(log: number, written: number, durable: number): boolean {
     const local = this.#local[log]!
-    if (written <= local.written && durable <= local.durable) return
+    if (written <= local.written && durable <= local.durable) return false
     local.written = Math.max(local.written, written)
     local.durable = Math.max(local.durable, durable)
-    this.#move(log)
+    return this.#move(log)
   }
 
   /** Logs whose marks have moved since this was asked last. */
@@ -152,11 +152,11 @@ export class InSync {
     const mark = this.#marks[log]
     if (!follower?.isConnected || !mark) return
     const holding = this.#holding.get(node)
-    const wasShort = holding !== undefined && this.#isShort(follower, log)
+    const wasShort = holding !== undefined && this.isShort(follower, log)
     const wasKnown = follower.isKnown
     follower.told(log, written, durable)
     if (durable < mark.durable && this.#mayCount(node, follower.brokerEpoch)) follower.hasLost = true
-    if (wasShort && !this.#isShort(follower, log)) holding.short -= 1
+    if (wasShort && !this.isShort(follower, log)) holding.short -= 1
     if (this.#counted.includes(follower)) this.#move(log)
     if (!wasKnown && follower.isKnown) this.#considerHolding(follower, now)
   }
@@ -244,7 +244,7 @@ export class InSync {
     const { node, brokerEpoch } = follower
     if (this.#holding.has(node) || !follower.isKnown || !this.isReplica(node)) return
     if (this.#registrations.get(node) !== brokerEpoch || this.#mayCount(node, brokerEpoch)) return
-    const short = this.#local.reduce((sum, _, log) => sum + (this.#isShort(follower, log) ? 1 : 0), 0)
+    const short = this.#local.reduce((sum, _, log) => sum + (this.isShort(follower, log) ? 1 : 0), 0)
     const isNear = now - follower.caughtUpAt <= NEARLY_MS && now >= (this.#holdAgainAt.get(node) ?? now)
     if (short > 0 && !isNear) return
     this.#holding.set(node, { since: now, short })
@@ -256,7 +256,7 @@ export class InSync {
   }
 
   /** It lacks something of the log that an in-sync replica has. */
-  #isShort(follower: CopyProgress, log: number): boolean {
+  isShort(follower: CopyProgress, log: number): boolean {
     const mark = this.#marks[log]!
     const least = Math.max(mark.durable, this.#epochStarts[log]!)
     return follower.durable(log) < least || follower.written(log) < mark.written
@@ -266,10 +266,15 @@ export class InSync {
     return this.#local.map(({ written }) => written)
   }
 
+  /** Without whom no mark moves: who may be in sync by the store, and who is about to come in. */
+  counting(): Set<string> {
+    const may = [...this.#inSync, ...(this.#proposed ?? [])].map(({ node }) => node)
+    return new Set([...may, ...this.#holding.keys()])
+  }
+
   /** Others count than before: finds out who, and what their positions allow. */
   #recount(): void {
-    const nodes = new Set([...this.#inSync, ...(this.#proposed ?? [])].map(({ node }) => node))
-    for (const node of this.#holding.keys()) nodes.add(node)
+    const nodes = this.counting()
     nodes.delete(this.#me.node)
     this.#counted = [...nodes].map((node) => this.#followers.get(node) ?? this.#stranger(node))
     for (let log = 0; log < this.#local.length; log++) this.#move(log)
@@ -283,20 +288,21 @@ export class InSync {
   }
 
   /** Moves the marks of a log as far as they may go. */
-  #move(log: number): void {
-    if (!this.isEnough) return
+  #move(log: number): boolean {
+    if (!this.isEnough) return false
     let { written, durable } = this.#local[log]!
     for (const follower of this.#counted) {
       written = Math.min(written, follower.written(log))
       durable = Math.min(durable, follower.durable(log))
     }
     const mark = this.#marks[log]!
-    if (written <= mark.written && durable <= mark.durable) return
+    if (written <= mark.written && durable <= mark.durable) return false
     const epochStart = this.#epochStarts[log]!
     if (mark.durable < epochStart && durable >= epochStart) this.#uncommitted -= 1
     mark.written = Math.max(mark.written, written)
     mark.durable = Math.max(mark.durable, durable)
     this.#moved.add(log)
+    return true
   }
 }
 

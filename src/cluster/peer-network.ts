@@ -9,7 +9,7 @@ import type { Hello } from './peer-protocol.ts'
 export interface LinkEvents {
   /** A whole frame; its bytes are the receiver's to keep and to change. */
   frame(bytes: Buffer): void
-  /** `buffered` was above `LINK_FULL_BYTES` and has fallen to half of it. */
+  /** `buffered` was above `LINK_LOW_BYTES` and is not any more. */
   drained(): void
   /** The link is over, whoever ended it; nothing comes any more. Said once. */
   closed(why: string): void
@@ -17,6 +17,8 @@ export interface LinkEvents {
 
 /** Above this a sender waits for `drained`; it may pass it by one frame. */
 export const LINK_FULL_BYTES = 4 * 1_048_576
+/** Who has time waits above this already. */
+export const LINK_LOW_BYTES = 2 * 1_048_576
 
 export interface PeerLink {
   /** Who is at the other end. */

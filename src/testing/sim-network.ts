@@ -7,7 +7,7 @@
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock, Timer } from '../base/clock.ts'
 import {
-  LINK_FULL_BYTES,
+  LINK_LOW_BYTES,
   type LinkEvents,
   type LinkTaker,
   type Listening,
@@ -288,7 +288,7 @@ class LinkEnd implements PeerLink {
     this.#lastDueMs = Math.max(this.#lastDueMs, clock.monotonic() + this.#link.network.latency())
     this.#sent.push({ bytes, dueMs: this.#lastDueMs })
     this.buffered += bytes.length
-    if (this.buffered > LINK_FULL_BYTES) this.#isFull = true
+    if (this.buffered > LINK_LOW_BYTES) this.#isFull = true
     this.#arrange()
   }
 
@@ -363,7 +363,7 @@ class LinkEnd implements PeerLink {
     const { bytes } = this.#sent.shift()!
     this.buffered -= bytes.length
     if (!this.other.isClosed) this.other.#events?.frame(bytes)
-    if (this.#isFull && this.buffered <= LINK_FULL_BYTES / 2) {
+    if (this.#isFull && this.buffered <= LINK_LOW_BYTES) {
       this.#isFull = false
       if (!this.isClosed) this.#events?.drained()
     }

@@ -54,7 +54,7 @@ const MODULE_OWNERS: Readonly<Record<string, RegExp>> = {
   'node:util': /^src\//,
   'node:buffer': /^src\//,
   'node:http': /^src\/server\//,
-  'node:net': /^src\/server\/forwarding\.ts$/,
+  'node:net': /^src\/(server\/forwarding|cluster\/tcp-network)\.ts$/,
   'node:stream': /^src\/server\//,
   'node:perf_hooks': /^src\/server\/metrics\.ts$/,
   '@bufbuild/cel': /^src\/subscription\/cel\.ts$/,
@@ -69,7 +69,7 @@ const MODULE_OWNERS: Readonly<Record<string, RegExp>> = {
   // Types only.
   '@standard-schema/spec': /^sdk\/src\/[a-z-]+\.ts$/,
   undici: /^(sdk\/src\/node-platform|src\/cluster\/etcd-http)\.ts$/,
-  'node:tls': /^src\/cluster\/etcd-http\.ts$/,
+  'node:tls': /^src\/cluster\/(etcd-http|tcp-network)\.ts$/,
   pino: /^src\/server\/[a-z-]+\.ts$/,
   'prom-client': /^src\/server\//,
 }

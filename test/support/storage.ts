@@ -56,7 +56,7 @@ export function record(text: string): Uint8Array {
 export function batch(
   baseOffset: number,
   texts: readonly string[],
-  stamp: { timestamp?: number; durablePosition?: number; tag?: number; mark?: Buffer } = {},
+  stamp: { timestamp?: number; durablePosition?: number; tag?: number; mark?: Buffer; leaderEpoch?: number } = {},
 ): RecordBatch {
   const records = texts.map(record)
   const bytes = Buffer.concat([Buffer.alloc(BATCH_HEADER_BYTES), ...records])
@@ -66,7 +66,7 @@ export function batch(
     durablePosition: stamp.durablePosition ?? 0,
     partitionTag: stamp.tag ?? TAG,
     mark: stamp.mark ?? MARK,
-    leaderEpoch: 1,
+    leaderEpoch: stamp.leaderEpoch ?? 1,
     count: texts.length,
     attributes: 0,
   })
