@@ -6,7 +6,7 @@
  * nothing for too long is ended, as is one that is silent. Frames of a turn of the event loop leave in one write.
  */
 import { CLOSE, ERRORS, LIMITS, type RequestTag, TidingsError } from '@tidings/sdk/protocol'
-import type { Clock, Timer } from '../base/clock.ts'
+import type { Clock } from '../base/clock.ts'
 import type { Logger } from '../base/telemetry.ts'
 import type { TopicEnd } from '../partition/topic.ts'
 import type {
@@ -19,6 +19,7 @@ import type {
   Subscription,
 } from '../subscription/subscription.ts'
 import type { Dialect, Outlet, Request } from './dialect.ts'
+import { BACKED_UP_BYTES, SocketWatch } from './socket-watch.ts'
 
 /** The socket as a session needs it. */
 export interface Socket {
@@ -46,8 +47,6 @@ export interface SessionOptions {
   writeTimeoutMs: number
 }
 
-/** Above it no frame is added to the socket's queue: most that one connection holds, and one frame. */
-export const SOCKET_BYTES_MAX = 262_144
 /** Confirmations that wait for the socket; a client that asks for so many and reads nothing is too slow. */
 const BEHIND_MAX = 10_000
 /** Confirmations that wait for the disk: while that stalls, a client that goes on asking would pile them up. */
@@ -58,8 +57,6 @@ const ENDS: Readonly<Record<TopicEnd, { code: number; reason: string }>> = {
   closing: { code: CLOSE.restarting, reason: 'the broker is restarting' },
   moved: { code: ERRORS.no_leader.close, reason: 'another broker leads the topic now: connect again' },
 }
-const PING_INTERVAL_MS = 15_000
-const SILENCE_MAX_MS = 30_000
 
 /** `open` until something ends it; `draining` sends no messages but still confirms acknowledgements. */
 type State = 'open' | 'draining' | 'ended'
@@ -70,9 +67,8 @@ export class Session implements ConsumerPort, Outlet {
   readonly weight: number
   readonly #dialect: Dialect
   readonly #socket: Socket
-  readonly #clock: Clock
   readonly #logger: Logger
-  readonly #writeTimeoutMs: number
+  readonly #watch: SocketWatch
   #attachment: Attachment | undefined
   #state: State = 'open'
   /** Handed over and not yet sent, first in first out; `#next` is the offset to send of the first. */
@@ -83,21 +79,27 @@ export class Session implements ConsumerPort, Outlet {
   #isCorked = false
   /** The acknowledgements whose answer is still due. */
   #unconfirmed = 0
-  #heardAt: number
-  #pingTimer: Timer | undefined
-  #writeTimer: Timer | undefined
 
   constructor(dialect: Dialect, socket: Socket, clock: Clock, logger: Logger, options: SessionOptions) {
     this.#dialect = dialect
     this.#socket = socket
-    this.#clock = clock
     this.#logger = logger
     this.name = options.consumer
     this.prefetch = options.prefetch
     this.weight = options.weight
-    this.#writeTimeoutMs = options.writeTimeoutMs
-    this.#heardAt = clock.monotonic()
-    this.#schedulePing()
+    this.#watch = new SocketWatch({
+      socket,
+      clock,
+      writeTimeoutMs: options.writeTimeoutMs,
+      dead: () => {
+        this.#leave()
+        socket.terminate()
+      },
+      slow: () => {
+        logger.warn({ consumer: this.name }, 'consumer does not read: closing its connection')
+        this.#end(CLOSE.slow, 'the consumer reads too slowly')
+      },
+    })
   }
 
   /** Joins the subscription, or closes the connection with what stands in the way (4409 when it is taken). */
@@ -132,7 +134,7 @@ export class Session implements ConsumerPort, Outlet {
   }
 
   ready(): boolean {
-    return this.#state === 'open' && this.#waiting.length === 0 && this.#socket.bufferedBytes() < SOCKET_BYTES_MAX
+    return this.#state === 'open' && this.#waiting.length === 0 && this.#socket.bufferedBytes() < BACKED_UP_BYTES
   }
 
   ended(why: TopicEnd): void {
@@ -164,13 +166,12 @@ export class Session implements ConsumerPort, Outlet {
 
   /** Any sign of life. */
   heard(): void {
-    this.#heardAt = this.#clock.monotonic()
+    this.#watch.heard()
   }
 
   /** The socket's queue ran empty. */
   drained(): void {
-    this.#writeTimer?.cancel()
-    this.#writeTimer = undefined
+    this.#watch.drained()
     this.#pump()
     if (this.ready()) this.#attachment?.wake()
   }
@@ -279,7 +280,7 @@ export class Session implements ConsumerPort, Outlet {
   /** Sends what waits, as long as the socket has room. */
   #pump(): void {
     if (this.#state !== 'open') return
-    while (this.#waiting.length > 0 && this.#socket.bufferedBytes() < SOCKET_BYTES_MAX) {
+    while (this.#waiting.length > 0 && this.#socket.bufferedBytes() < BACKED_UP_BYTES) {
       const delivery = this.#waiting[0]!
       this.#next = this.#dialect.messages(this, delivery, this.#next)
       if (this.#next < delivery.to) continue
@@ -287,16 +288,7 @@ export class Session implements ConsumerPort, Outlet {
       this.#next = this.#waiting[0]?.from ?? 0
     }
     if (this.#waiting.length === 0) this.#answerBehind()
-    this.#watchWrites()
-  }
-
-  /** While the socket is backed up, its next sign of progress must come in time. */
-  #watchWrites(): void {
-    if (this.#writeTimer || this.#socket.bufferedBytes() < SOCKET_BYTES_MAX) return
-    this.#writeTimer = this.#clock.after(this.#writeTimeoutMs, () => {
-      this.#logger.warn({ consumer: this.name }, 'consumer does not read: closing its connection')
-      this.#end(CLOSE.slow, 'the consumer reads too slowly')
-    })
+    this.#watch.sent()
   }
 
   #sendError(error: TidingsError, request: RequestTag | undefined): void {
@@ -310,12 +302,12 @@ export class Session implements ConsumerPort, Outlet {
 
   /** Answers are small, but a client that asks and never reads would pile them up all the same. */
   #answer(say: () => void): void {
-    if (this.#socket.bufferedBytes() > SOCKET_BYTES_MAX + LIMITS.frameBytes) {
+    if (this.#socket.bufferedBytes() > BACKED_UP_BYTES + LIMITS.frameBytes) {
       this.#end(CLOSE.slow, 'the consumer reads too slowly')
       return
     }
     say()
-    this.#watchWrites()
+    this.#watch.sent()
   }
 
   /** A client takes the answer for a mark in the stream: what comes after it was not on its way before it asked. */
@@ -336,18 +328,6 @@ export class Session implements ConsumerPort, Outlet {
     queueMicrotask(() => {
       this.#isCorked = false
       this.#socket.uncork()
-    })
-  }
-
-  #schedulePing(): void {
-    this.#pingTimer = this.#clock.after(PING_INTERVAL_MS, () => {
-      if (this.#clock.monotonic() - this.#heardAt >= SILENCE_MAX_MS) {
-        this.#leave()
-        this.#socket.terminate()
-        return
-      }
-      this.#socket.ping()
-      this.#schedulePing()
     })
   }
 
@@ -373,8 +353,7 @@ export class Session implements ConsumerPort, Outlet {
     this.#state = 'ended'
     this.#behind = []
     this.#releaseUnsent()
-    this.#pingTimer?.cancel()
-    this.#writeTimer?.cancel()
+    this.#watch.stop()
     this.#attachment?.detach()
     this.#attachment = undefined
   }

@@ -3,15 +3,15 @@
  * it takes what is sent. Owns the two timers of that; a session asks it and says what has come.
  */
 import type { Clock, Timer } from '../base/clock.ts'
-import type { Socket } from './session.ts'
 
-/** More than this in a socket's queue: it is backed up. */
+/** More than this in a socket's queue: it is backed up. A consumer's gets no frame then: most that one connection holds, and one frame. */
 export const BACKED_UP_BYTES = 262_144
 const PING_INTERVAL_MS = 15_000
 const SILENCE_MAX_MS = 30_000
 
 export interface SocketWatchParts {
-  socket: Pick<Socket, 'ping' | 'bufferedBytes'>
+  /** Session's Socket, as much of it as is asked. */
+  socket: { ping(): void; bufferedBytes(): number }
   clock: Clock
   /** Longest time in which a socket that is backed up takes nothing. */
   writeTimeoutMs: number

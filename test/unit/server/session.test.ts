@@ -3,7 +3,8 @@ import { TidingsError } from '@tidings/sdk/protocol'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { nullLogger } from '../../../src/base/telemetry.ts'
 import { jsonDialect } from '../../../src/server/json-dialect.ts'
-import { Session, SOCKET_BYTES_MAX, type Socket } from '../../../src/server/session.ts'
+import { Session, type Socket } from '../../../src/server/session.ts'
+import { BACKED_UP_BYTES } from '../../../src/server/socket-watch.ts'
 import type { Attachment, Confirmed, Delivery, Subscription } from '../../../src/subscription/subscription.ts'
 import { SimClock } from '../../../src/testing/sim-clock.ts'
 import { batchOf } from '../../support/batch-of.ts'
@@ -219,8 +220,8 @@ describe('a consumer that reads slowly', () => {
   it('holds one share of socket memory and one frame, whatever it is handed', () => {
     const bytes = 50_000
     for (let offset = 0; offset < 100; offset++) session.deliver(delivery(offset, bytes))
-    expect(socket.bufferedBytes()).toBeGreaterThanOrEqual(SOCKET_BYTES_MAX)
-    expect(socket.bufferedBytes()).toBeLessThan(SOCKET_BYTES_MAX + bytes + 1000)
+    expect(socket.bufferedBytes()).toBeGreaterThanOrEqual(BACKED_UP_BYTES)
+    expect(socket.bufferedBytes()).toBeLessThan(BACKED_UP_BYTES + bytes + 1000)
     expect(session.ready()).toBe(false)
   })
 
