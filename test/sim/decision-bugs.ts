@@ -20,6 +20,7 @@ import { Cursor } from '../../src/subscription/cursor.ts'
 import { KeyLedger } from '../../src/subscription/key-ledger.ts'
 import { KeyQueue } from '../../src/subscription/key-queue.ts'
 import { ReadyKeys } from '../../src/subscription/ready-keys.ts'
+import { Screen } from '../../src/subscription/screen.ts'
 import { type Repair, sabotage } from './sabotage.ts'
 import type { Theme } from './scenario.ts'
 
@@ -200,6 +201,15 @@ export const DECISION_BUGS: Record<string, DecisionBug> = {
   'a retention that ignores who is behind': {
     theme: { retention: 'until acked', roles: ['failover', 'exclusive', 'keyed'] },
     breaks: () => [sabotage(LogPartition.prototype, 'maintain', (real) => real(() => Number.POSITIVE_INFINITY))],
+  },
+  // After the first start there are publishes of every key of which nobody knows whether they are stored.
+  'a message that compaction kept and subscriptions pass over': {
+    theme: { ...PLAIN, retention: 'compacted', crashes: 0.03 },
+    breaks: () => [
+      sabotage(Screen.prototype, 'verdict', (real, [topic, batch, offset, attempt]) =>
+        batch.hasRemovals ? 'compacted' : real(topic, batch, offset, attempt),
+      ),
+    ],
   },
   'a compaction that drops the newest of a key': {
     theme: { retention: 'compacted' },

@@ -132,7 +132,7 @@ export class FrameProducer {
     const { generation } = producer
     frame.sends += 1
     producer.isKnown = true
-    if (frame.places === null) for (const one of records) one.outcome = 'pending'
+    if (frame.places === null) for (const one of records) witness.sent(one)
     // The broker may change the bytes it is given.
     const made = { producerId: producer.id, sequence, partitionCount, count: records.length }
     topic.produce({ ...made, records: Buffer.from(frame.bytes) }, (error, receipt) => {

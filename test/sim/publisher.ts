@@ -133,7 +133,7 @@ export class Publisher {
   #send(topic: Topic, life: Life, published: Published[]): void {
     const witness = this.#witness.topic(topic.name)
     const inputs = published.map((one) => this.#input(one, topic))
-    for (const one of published) one.outcome = 'pending'
+    for (const one of published) witness.sent(one)
     const { generation } = witness
     const settle = (error: TidingsError | null, outcomes?: readonly PublishOutcome[]): void => {
       if (life.state === 'over' || witness.generation !== generation) return

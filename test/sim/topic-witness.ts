@@ -24,6 +24,9 @@ export interface Published {
   schedule: { id: number; cancel: 'none' | 'asked' | 'done' } | null
   partition: number
   offset: number
+  /** Moments of its topic: when it was first sent, and after which it can enter the log no more; null: it still can. */
+  sentAt: number
+  overAt: number | null
 }
 
 export class TopicWitness {
@@ -51,6 +54,8 @@ export class TopicWitness {
   readonly #former: Map<string, Published> = new Map()
   readonly #keys: Map<string, string> = new Map()
   readonly #startOffsets: number[] = []
+  /** Counts what was sent, and the crashes. */
+  #moment = 0
 
   constructor(witness: Witness, name: string) {
     this.#witness = witness
@@ -95,10 +100,17 @@ export class TopicWitness {
   attempt(
     what: Pick<Published, 'value' | 'key' | 'color' | 'idempotencyKey' | 'expires' | 'deliverAt' | 'isReplacement'>,
   ): Published {
-    const published: Published = { ...what, schedule: null, outcome: 'pending', partition: -1, offset: -1 }
+    const places = { partition: -1, offset: -1, sentAt: ++this.#moment, overAt: null }
+    const published: Published = { ...what, ...places, schedule: null, outcome: 'pending' }
     this.published.push(published)
     this.#attempted.set(what.value, published)
     return published
+  }
+
+  /** It is on its way, perhaps once more. */
+  sent(published: Published): void {
+    published.outcome = 'pending'
+    published.overAt = null
   }
 
   /** A publish was answered with a place. A repeated key must be answered with the place of the first. */
@@ -153,12 +165,21 @@ export class TopicWitness {
     return key !== null && (this.#lastOf.get(`${partition} ${key}`) ?? -1) > offset
   }
 
-  /** The same before all is read: also one whose outcome nobody knows may have come later and taken the place's part. */
-  mayBeSuperseded({ value, key }: Published, partition: number, offset: number): boolean {
+  /** The same before all is read: also one that nobody saw in the log may have come later and taken the place's part. */
+  mayBeSuperseded(published: Published, partition: number, offset: number): boolean {
+    const { value, key, sentAt } = published
     if (!this.isCompacted || key === null) return false
     if ((this.#lastOf.get(`${partition} ${key}`) ?? -1) > offset) return true
-    const isUnknown = ({ outcome }: Published): boolean => outcome === 'unknown' || outcome === 'pending'
-    return this.published.some((other) => other.key === key && other.value !== value && isUnknown(other))
+    const others = this.published.filter((other) => other.key === key && other.value !== value)
+    return others.some((other) => this.#mayStandAfter(other, partition, offset, sentAt))
+  }
+
+  /** Whether it may stand, unseen, behind the offset, whose message was not sent before the moment. */
+  #mayStandAfter(other: Published, partition: number, offset: number, moment: number): boolean {
+    if (other.isReplacement || this.#entered.has(other.value) || other.outcome === 'refused') return false
+    if (other.schedule) return other.schedule.cancel !== 'done'
+    if (other.outcome === 'ok') return other.partition === partition && other.offset > offset
+    return other.overAt === null || other.overAt > moment
   }
 
   /** A value was seen at a place; answers what was published there. */
@@ -196,7 +217,13 @@ export class TopicWitness {
 
   /** After a crash nobody will answer what was under way. */
   crashed(): void {
-    for (const published of this.published) if (published.outcome === 'pending') published.outcome = 'unknown'
+    this.#moment += 1
+    for (const published of this.published) {
+      if (published.outcome !== 'pending') continue
+      published.outcome = 'unknown'
+      // What the log did not get by now, it gets no more; what is scheduled may be due yet.
+      if (published.deliverAt === null) published.overAt = this.#moment
+    }
   }
 
   /**
