@@ -71,5 +71,7 @@ async function* headers(segment: Segment, since: number): AsyncGenerator<RecordB
     }
     if (at === 0) throw new CorruptionError(segment.path, position, 'the file ends inside a batch')
     position += at
+    // The length in a header is not covered by the header's own CRC: past the end it would hide what follows.
+    if (position > end) throw new CorruptionError(segment.path, end, 'the last batch ends behind the messages')
   }
 }

@@ -180,6 +180,15 @@ describe('damage', () => {
     expect(rig.errors).toEqual([])
   })
 
+  it('in the length of a frame hides nothing of what follows it without a word', async () => {
+    const rig = await small()
+    for (let i = 0; i < 12; i++) await produce(rig, i)
+    rig.disk.flipBit('partitions/topic-0/data/00000000000000000000.log', 64 + 4, 3)
+    await rig.maintain()
+    expect(rig.errors).toEqual([expect.stringContaining('that retention removes is damaged')])
+    expect(rig.poison).toEqual([])
+  })
+
   it('in a segment that goes loses its keys, not the broker', async () => {
     const rig = await small()
     for (let i = 0; i < 12; i++) await publish(rig, keyed(`k${i}`))
