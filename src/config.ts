@@ -135,7 +135,11 @@ export const SETTINGS = {
   ),
   logLevel: setting(oneOf(LOG_LEVELS), 'info', 'least severity that is logged'),
   nodeId: setting(nodeName, 'node-1', 'name of this node'),
-  maxQueuedBytes: setting(integer(MIB, 2 ** 40), 64 * MIB, 'messages waiting for the disk; past it publishers get 503'),
+  maxQueuedBytes: setting(
+    integer(MIB, 2 ** 40),
+    64 * MIB,
+    'messages of one partition waiting for the disk; past it publishers get 503',
+  ),
   maxReceivingBytes: setting(
     integer(MIB, 2 ** 40),
     256 * MIB,
