@@ -6,7 +6,7 @@ import type { Asking, AskingKit } from './asking.ts'
 import { Connector, type Refused, type Surroundings } from './connector.ts'
 import type { Token } from './credentials.ts'
 import type { TopicDefinition } from './define-topic.ts'
-import { checkKnown } from './known-options.ts'
+import { checkKnown, clientClosed, integer, invalid } from './option-checks.ts'
 import { TidingsError } from './protocol/errors.ts'
 import { checkName } from './protocol/names.ts'
 import type { PublishGate } from './publish-gate.ts'
@@ -76,9 +76,9 @@ export class Client {
     this.#loadAsking = loadAsking
     this.#options = {
       ...PUBLISHER_DEFAULTS,
-      timeoutMs: positive('publishTimeoutMs', publishTimeoutMs ?? PUBLISHER_DEFAULTS.timeoutMs),
-      requestTimeoutMs: positive('requestTimeoutMs', requestTimeoutMs ?? PUBLISHER_DEFAULTS.requestTimeoutMs),
-      bufferBytes: positive('bufferBytes', bufferBytes ?? PUBLISHER_DEFAULTS.bufferBytes),
+      timeoutMs: integer('publishTimeoutMs', publishTimeoutMs ?? PUBLISHER_DEFAULTS.timeoutMs, 1),
+      requestTimeoutMs: integer('requestTimeoutMs', requestTimeoutMs ?? PUBLISHER_DEFAULTS.requestTimeoutMs, 1),
+      bufferBytes: integer('bufferBytes', bufferBytes ?? PUBLISHER_DEFAULTS.bufferBytes, 1),
     }
     this.#link = new PublishLink(this.#connector, this.#options.requestTimeoutMs)
   }
@@ -91,7 +91,7 @@ export class Client {
   ): Topic<In, Out, AnswerIn, AnswerOut>
   topic(topic: string | AnyDefinition): Topic<never, unknown, never> {
     if (typeof topic !== 'string' && typeof topic?.bind !== 'function') {
-      throw new TidingsError('invalid_argument', 'topic must be a name, or what defineTopic gives')
+      throw invalid('topic must be a name, or what defineTopic gives')
     }
     const name = typeof topic === 'string' ? topic : topic.name
     return new Topic(name, typeof topic === 'string' ? this.#plainParts(name) : this.#definedParts(topic))
@@ -167,7 +167,7 @@ export class Client {
   #newPublisher(topic: string): Publisher {
     checkName('topic', topic)
     // While it closes, handlers may publish to the last.
-    if (this.#connector.isClosed) throw closed()
+    if (this.#connector.isClosed) throw clientClosed()
     return new Publisher(topic, this.#connector, this.#link, this.#options)
   }
 
@@ -179,7 +179,7 @@ export class Client {
   async #newAsking(): Promise<Asking> {
     try {
       const { Asking, http } = await this.#loadAsking()
-      if (this.#connector.isClosed) throw closed()
+      if (this.#connector.isClosed) throw clientClosed()
       this.#asking = new Asking({
         http,
         connector: this.#connector,
@@ -204,7 +204,7 @@ export class Client {
     handler: Handler<T> | null,
     inspect?: Inspector,
   ): Subscription<T> {
-    if (this.#closed) throw closed()
+    if (this.#closed) throw clientClosed()
     const subscription = new Subscription<T>(this.#connector, this.#subscribed(topic, name, options), handler, inspect)
     this.#subscriptions.add(subscription)
     const forget = (): void => void this.#subscriptions.delete(subscription)
@@ -226,13 +226,4 @@ export class Client {
       })
     })
   }
-}
-
-function closed(): TidingsError {
-  return new TidingsError('aborted', 'the client is closed')
-}
-
-function positive(name: string, value: number): number {
-  if (Number.isSafeInteger(value) && value > 0) return value
-  throw new TidingsError('invalid_argument', `${name} must be a whole number above 0`)
 }

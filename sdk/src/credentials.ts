@@ -2,6 +2,8 @@
  * The token that the broker is shown: fixed, or asked from the user's function when there is none, when the one
  * at hand is refused, and ahead of its end where it is a JWT that tells it. One question at a time.
  */
+
+import { clientClosed, invalid } from './option-checks.ts'
 import type { Clock } from './platform.ts'
 import { TidingsError } from './protocol/errors.ts'
 
@@ -27,7 +29,7 @@ export class Credentials {
     this.#clock = clock
     if (typeof token === 'function') this.#source = token
     else if (token === undefined || TOKEN.test(token)) this.#token = token
-    else throw new TidingsError('invalid_argument', 'the token has characters that no token has')
+    else throw invalid('the token has characters that no token has')
   }
 
   /** Whether a refused token can be replaced by another. */
@@ -64,7 +66,7 @@ export class Credentials {
 
   /** Nobody waits for a token any more. */
   close(): void {
-    this.#giveUp?.(new TidingsError('aborted', 'the client is closed'))
+    this.#giveUp?.(clientClosed())
   }
 
   #inTime(source: () => string | Promise<string>): Promise<string> {

@@ -7,8 +7,8 @@
  */
 import type { StandardJSONSchemaV1, StandardSchemaV1 } from '@standard-schema/spec'
 import { weakened } from './derived-schema.ts'
-import { checkKnown } from './known-options.ts'
 import type { Message } from './message.ts'
+import { checkKnown } from './option-checks.ts'
 import { TidingsError } from './protocol/errors.ts'
 import { valueKind } from './protocol/message.ts'
 import type { JsonSchema, SchemaCompatibility } from './protocol/subscription.ts'

@@ -2,7 +2,7 @@
  * The URLs under which brokers may be reached. One is used until it fails, then the next: every part of the
  * client that meets the failure says so, and only the first one moves on. A decision.
  */
-import { TidingsError } from './protocol/errors.ts'
+import { invalid } from './option-checks.ts'
 
 export class Endpoints {
   readonly #urls: readonly string[]
@@ -11,9 +11,9 @@ export class Endpoints {
   /** Throws `invalid_argument` for what is no HTTP URL. */
   constructor(url: string | readonly string[]) {
     const urls: unknown = typeof url === 'string' ? [url] : url
-    if (!Array.isArray(urls)) throw new TidingsError('invalid_argument', 'url must be a string or a list')
+    if (!Array.isArray(urls)) throw invalid('url must be a string or a list')
     this.#urls = urls.map(checked)
-    if (this.#urls.length === 0) throw new TidingsError('invalid_argument', 'url: give at least one')
+    if (this.#urls.length === 0) throw invalid('url: give at least one')
   }
 
   get count(): number {
@@ -36,17 +36,14 @@ export function webSocketUrl(url: string): string {
 }
 
 function checked(text: string): string {
-  let url: URL
+  let url: URL | undefined
   try {
     url = new URL(text)
-  } catch (cause) {
-    throw new TidingsError('invalid_argument', `url ${JSON.stringify(text)} is not a URL`, { cause })
+  } catch {
+    // Told below.
   }
-  if (url.protocol !== 'http:' && url.protocol !== 'https:') {
-    throw new TidingsError('invalid_argument', `url ${JSON.stringify(text)} must begin with http:// or https://`)
+  if (/^https?:$/.test(url?.protocol ?? '') && !(url!.search || url!.hash || url!.username)) {
+    return url!.origin + url!.pathname.replace(/\/+$/, '')
   }
-  if (url.search !== '' || url.hash !== '' || url.username !== '') {
-    throw new TidingsError('invalid_argument', `url ${JSON.stringify(text)} may have no query, fragment or user`)
-  }
-  return url.origin + url.pathname.replace(/\/+$/, '')
+  throw invalid(`url ${JSON.stringify(text)} must be http://… or https://…, without a query, a fragment and a user`)
 }

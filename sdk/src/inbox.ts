@@ -8,6 +8,7 @@
  */
 import type { Connector } from './connector.ts'
 import type { Message } from './message.ts'
+import { clientClosed } from './option-checks.ts'
 import { TidingsError } from './protocol/errors.ts'
 import { REPLY_HEADER, REPLY_TOPIC_PREFIX } from './protocol/http.ts'
 import type { PublishReceipt } from './publish-answer.ts'
@@ -79,7 +80,7 @@ export class Inbox {
     signal?: AbortSignal,
   ): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      if (this.#isClosed) throw closed()
+      if (this.#isClosed) throw clientClosed()
       checkWait({ timeoutMs, ...(signal && { signal }) })
       if (signal?.aborted) throw takenBack(signal)
       if (this.#pending.size >= PENDING_MAX) {
@@ -113,7 +114,7 @@ export class Inbox {
   /** Who still waits for an answer is told that there will be none. */
   async close(): Promise<void> {
     this.#isClosed = true
-    for (const pending of this.#pending.values()) pending.settle(closed())
+    for (const pending of this.#pending.values()) pending.settle(clientClosed())
     // One that is being made is there in a moment, or never.
     await this.#opening?.catch(() => undefined)
     if (!this.#subscription) return
@@ -174,8 +175,4 @@ function late(timeoutMs: number): TidingsError {
     'reply_timeout',
     `no answer came within ${timeoutMs} ms; the request may have been carried out all the same`,
   )
-}
-
-function closed(): TidingsError {
-  return new TidingsError('aborted', 'the client is closed')
 }

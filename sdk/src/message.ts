@@ -3,8 +3,9 @@
  * settled once; what comes after changes nothing. It knows nothing of connections: whoever made it hears what was decided.
  * A verb that is told something unusable throws `invalid_argument`, and the message is not settled.
  */
+
+import { invalid } from './option-checks.ts'
 import type { Parcel } from './parcel.ts'
-import { TidingsError } from './protocol/errors.ts'
 import * as LIMITS from './protocol/limits.ts'
 
 /** How a message is handed back for another attempt. */
@@ -160,11 +161,11 @@ export class Message<T> {
 /** A backoff that somebody reckons is seldom a whole number. */
 function wholeMs(name: string, value: unknown): number {
   if (typeof value === 'number' && value >= 0 && value <= LIMITS.delayMs) return Math.trunc(value)
-  throw new TidingsError('invalid_argument', `${name} must be a number from 0 to ${LIMITS.delayMs}`)
+  throw invalid(`${name} must be a number from 0 to ${LIMITS.delayMs}`)
 }
 
 function checkedReason(reason: unknown): { reason?: string } {
   if (reason === undefined) return {}
   if (typeof reason === 'string') return { reason }
-  throw new TidingsError('invalid_argument', 'reason must be a string')
+  throw invalid('reason must be a string')
 }

@@ -3,6 +3,7 @@
  * anything is sent, written straight into the frame in which it travels. A codec; called by outbox.ts for every
  * publish, so texts are encoded once and not looked through before.
  */
+import { integer, invalid } from './option-checks.ts'
 import { TidingsError } from './protocol/errors.ts'
 import * as LIMITS from './protocol/limits.ts'
 import { parseTimestamp, valueKind } from './protocol/message.ts'
@@ -87,7 +88,7 @@ export function draftOf(value: unknown, options: PublishOptions): Draft {
     contentType,
     key: key === undefined ? null : checkText('key', key, LIMITS.keyBytes),
     headers: headers !== undefined || isNamed ? headerBytes(headers ?? {}, isNamed ? contentType : null) : null,
-    ttlMs: ttlMs === undefined ? null : integer('ttlMs', ttlMs, 1, Number.MAX_SAFE_INTEGER),
+    ttlMs: ttlMs === undefined ? null : integer('ttlMs', ttlMs, 1),
     idempotencyKey: idempotencyKey === undefined ? null : checkKey(idempotencyKey),
     partition: partition === undefined ? null : integer('partition', partition, 0, LIMITS.partitions - 1),
     due: dueOf(options),
@@ -157,7 +158,7 @@ function jsonText(value: unknown): string | Uint8Array {
   try {
     text = JSON.stringify(value)
   } catch (cause) {
-    throw new TidingsError('invalid_argument', 'the value cannot be written as JSON', { cause })
+    throw invalid('the value cannot be written as JSON', cause)
   }
   if (text === undefined) throw invalid(`a value of type ${typeof value} has no JSON`)
   return long(text)
@@ -247,13 +248,4 @@ function checkSize(bytes: Uint8Array): Uint8Array {
     'message_too_large',
     `no broker takes a value of more than ${LIMITS.messageBytesCeiling} bytes`,
   )
-}
-
-function integer(name: string, value: unknown, min: number, max: number): number {
-  if (Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max) return value as number
-  throw invalid(`${name} must be a whole number from ${min} to ${max}`)
-}
-
-function invalid(detail: string): TidingsError {
-  return new TidingsError('invalid_argument', detail)
 }

@@ -5,6 +5,7 @@
  */
 import { Backoff } from './backoff.ts'
 import type { Connector } from './connector.ts'
+import { clientClosed } from './option-checks.ts'
 import { Outbox, type OutboxLimits } from './outbox.ts'
 import type { Timer } from './platform.ts'
 import { type ErrorCode, TidingsError } from './protocol/errors.ts'
@@ -86,7 +87,7 @@ export class Publisher implements ChannelUser {
     this.#sender = 'closed'
     this.#restTimer?.cancel()
     this.#outbox.abandon()
-    this.#waiting.close(closed())
+    this.#waiting.close(clientClosed())
     this.#settled()
     this.#channel.end()
   }
@@ -158,7 +159,7 @@ export class Publisher implements ChannelUser {
     reject: (error: TidingsError) => void,
     isTry = false,
   ): void {
-    if (this.#sender === 'closed') throw closed()
+    if (this.#sender === 'closed') throw clientClosed()
     const { signal, timeoutMs = this.#options.timeoutMs } = options
     if (signal?.aborted) throw takenBack(signal)
     const draft = draftOf(value, options)
@@ -299,8 +300,4 @@ export class Publisher implements ChannelUser {
     this.#settled()
     if (!this.#isIdle) this.#watch(Math.min(waitingUntil, this.#outbox.dueAt))
   }
-}
-
-function closed(): TidingsError {
-  return new TidingsError('aborted', 'the client is closed')
 }

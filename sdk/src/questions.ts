@@ -5,6 +5,7 @@
  */
 import { Backoff } from './backoff.ts'
 import type { Connector } from './connector.ts'
+import { clientClosed } from './option-checks.ts'
 import type { Http, HttpOutcome, HttpRequest } from './platform.ts'
 import { refusalOf } from './problem.ts'
 import { TidingsError } from './protocol/errors.ts'
@@ -50,7 +51,7 @@ export class Questions {
     const backoff = new Backoff(random, RETRY_MIN_MS, RETRY_MAX_MS)
     let hasRenewed = false
     for (;;) {
-      if (this.#connector.isClosed) throw new TidingsError('aborted', 'the client is closed')
+      if (this.#connector.isClosed) throw clientClosed()
       const { answer, error, afterMs, token } = await this.#attempt(question, deadline)
       if (!error) return answer
       if (error.code === 'unauthenticated' && credentials.isRenewable && !hasRenewed) {

@@ -3,7 +3,7 @@
  * Node takes more than ten listeners for a leak. Also what a user hands in as a signal or as a timeout, checked. Used
  * by whatever waits for a client.
  */
-import { TidingsError } from './protocol/errors.ts'
+import { invalid } from './option-checks.ts'
 
 export class Signals {
   readonly #heard = new Map<AbortSignal, { onAbort: () => void; callbacks: Set<() => void> }>()
@@ -33,9 +33,9 @@ export class Signals {
 /** Throws `invalid_argument` where one of them is not what it has to be. */
 export function checkWait({ timeoutMs, signal }: { timeoutMs?: number; signal?: AbortSignal }): void {
   if (timeoutMs !== undefined && !(typeof timeoutMs === 'number' && timeoutMs > 0)) {
-    throw new TidingsError('invalid_argument', 'timeoutMs must be a number above 0')
+    throw invalid('timeoutMs must be a number above 0')
   }
   if (signal && !(typeof signal.aborted === 'boolean' && typeof signal.addEventListener === 'function')) {
-    throw new TidingsError('invalid_argument', 'signal must be an AbortSignal')
+    throw invalid('signal must be an AbortSignal')
   }
 }

@@ -3,12 +3,13 @@
  * called by subscription.ts.
  */
 import type { Message } from './message.ts'
-import { DEFAULT_PREFETCH } from './protocol/defaults.ts'
+import { integer, invalid } from './option-checks.ts'
+import { DEFAULT_ACK_DEADLINE_MS, DEFAULT_PREFETCH, DEFAULT_TYPE } from './protocol/defaults.ts'
 import { TidingsError } from './protocol/errors.ts'
 import * as LIMITS from './protocol/limits.ts'
 import { parseTimestamp } from './protocol/message.ts'
 import { checkName } from './protocol/names.ts'
-import { SUBSCRIPTION_DEFAULTS, SUBSCRIPTION_TYPES, type SubscriptionType } from './protocol/subscription.ts'
+import { SUBSCRIPTION_TYPES, type SubscriptionType } from './protocol/subscription.ts'
 
 /** Offsets that retention removed before this subscription had acknowledged them. */
 export interface Gap {
@@ -82,13 +83,13 @@ const MAX_EXTENSION_MS = 3_600_000
 export function checkedOptions(
   options: SubscribeOptions,
 ): Required<Pick<SubscribeOptions, 'type' | 'ackDeadlineMs' | 'prefetch' | 'concurrency' | 'maxExtensionMs'>> {
-  const { type = SUBSCRIPTION_DEFAULTS.type, ackDeadlineMs = SUBSCRIPTION_DEFAULTS.ackDeadlineMs } = options
+  const { type = DEFAULT_TYPE, ackDeadlineMs = DEFAULT_ACK_DEADLINE_MS } = options
   if (!SUBSCRIPTION_TYPES.includes(type)) throw invalid(`type must be one of ${SUBSCRIPTION_TYPES.join(', ')}`)
   const { prefetch = DEFAULT_PREFETCH, concurrency = 1, maxExtensionMs = MAX_EXTENSION_MS } = options
   integer('ackDeadlineMs', ackDeadlineMs, 1, LIMITS.delayMs)
   integer('prefetch', prefetch, 1, LIMITS.prefetch)
   integer('concurrency', concurrency, 1, LIMITS.prefetch)
-  integer('maxExtensionMs', maxExtensionMs, 0, Number.MAX_SAFE_INTEGER)
+  integer('maxExtensionMs', maxExtensionMs, 0)
   return { type, ackDeadlineMs, prefetch, concurrency, maxExtensionMs }
 }
 
@@ -121,13 +122,4 @@ function startText(start: Date | string): string {
   }
   if (start === 'latest' || start === 'earliest' || parseTimestamp(start) !== null) return start
   throw invalid('start must be latest, earliest, a Date or an RFC 3339 time')
-}
-
-function integer(name: string, value: unknown, min: number, max: number): number {
-  if (Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max) return value as number
-  throw invalid(`${name} must be a whole number from ${min} to ${max}`)
-}
-
-function invalid(detail: string): TidingsError {
-  return new TidingsError('invalid_argument', detail)
 }

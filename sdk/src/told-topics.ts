@@ -2,8 +2,9 @@
  * What the broker has told over a connection of what it talks about: the subscription it is, and its topics by number.
  * Every connection has its own; whatever comes before it was told makes the connection useless. A decision.
  */
+
+import { invalid } from './option-checks.ts'
 import type { FrameRange, WelcomeEvent } from './protocol/consume-frames.ts'
-import { TidingsError } from './protocol/errors.ts'
 import * as LIMITS from './protocol/limits.ts'
 import type { Stretch } from './stretch.ts'
 
@@ -19,13 +20,13 @@ export class ToldTopics {
   }
 
   welcome(event: WelcomeEvent): void {
-    if (this.#welcome) throw wrong('the broker welcomes twice')
+    if (this.#welcome) throw invalid('the broker welcomes twice')
     this.#welcome = event
   }
 
   topic(number: number, name: string): void {
     const isNext = number === this.#names.length && number < LIMITS.topicsPerConnection
-    if (!this.#welcome || !isNext || this.#numbers.has(name)) throw wrong('the broker numbers topics out of turn')
+    if (!this.#welcome || !isNext || this.#numbers.has(name)) throw invalid('the broker numbers topics out of turn')
     this.#names.push(name)
     this.#numbers.set(name, number)
   }
@@ -34,7 +35,7 @@ export class ToldTopics {
 
   nameOf(number: number): string {
     const name = this.#names[number]
-    if (name === undefined) throw wrong(`the broker speaks of topic ${number}, of which it never told`)
+    if (name === undefined) throw invalid(`the broker speaks of topic ${number}, of which it never told`)
     return name
   }
 
@@ -53,8 +54,4 @@ export class ToldTopics {
     for (const name of unasked) this.#asked.add(name)
     return unasked
   }
-}
-
-function wrong(detail: string): TidingsError {
-  return new TidingsError('invalid_argument', detail)
 }

@@ -3,9 +3,8 @@
  * in by client.ts: for a topic that was defined with a schema, parts that check what passes (define-topic.ts).
  */
 import type { RequestOptions } from './inbox.ts'
-import { checkKnown } from './known-options.ts'
 import type { Message } from './message.ts'
-import { TidingsError } from './protocol/errors.ts'
+import { checkKnown, invalid } from './option-checks.ts'
 import type { PublishReceipt } from './publish-answer.ts'
 import { PUBLISH_KNOWN, type PublishOptions } from './publish-entry.ts'
 import { checkWait } from './signals.ts'
@@ -61,7 +60,7 @@ export class Topic<In, Out = In, AnswerIn = unknown, AnswerOut = unknown> {
     const options = typeof second === 'function' ? {} : (second ?? {})
     const handler = typeof second === 'function' ? second : (third ?? null)
     if (handler !== null && typeof handler !== 'function') {
-      throw new TidingsError('invalid_argument', 'the handler must be a function')
+      throw invalid('the handler must be a function')
     }
     checkKnown('subscribe', options, SUBSCRIBE_KNOWN)
     return this.#parts.subscribe(name, options, handler)
@@ -98,7 +97,7 @@ export class Topic<In, Out = In, AnswerIn = unknown, AnswerOut = unknown> {
   reply(name: string, second: SubscribeOptions | Handler<Out>, third?: Handler<Out>): Subscription<Out> {
     const options = typeof second === 'function' ? {} : second
     const handler = typeof second === 'function' ? second : third
-    if (!handler) throw new TidingsError('invalid_argument', 'reply needs a handler, which makes the answers')
+    if (!handler) throw invalid('reply needs a handler, which makes the answers')
     checkKnown('reply', options, SUBSCRIBE_KNOWN)
     const replying = { name, handler, checks: this.#parts.checks }
     return this.#parts.subscribe<Out>(name, options, async (message) =>
@@ -112,6 +111,6 @@ export class Topic<In, Out = In, AnswerIn = unknown, AnswerOut = unknown> {
    */
   async register(): Promise<void> {
     if (this.#parts.register) return this.#parts.register()
-    throw new TidingsError('invalid_argument', `topic ${this.name} was not defined with a schema: see defineTopic`)
+    throw invalid(`topic ${this.name} was not defined with a schema: see defineTopic`)
   }
 }

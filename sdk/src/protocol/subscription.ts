@@ -2,6 +2,7 @@
  * What can be said about a topic and a subscription over the API: their settings and defaults.
  * The names are API.md's; times are milliseconds.
  */
+import { DEFAULT_ACK_DEADLINE_MS, DEFAULT_TYPE } from './defaults.ts'
 
 export type SubscriptionType = 'shared' | 'exclusive' | 'failover' | 'key_shared'
 export const SUBSCRIPTION_TYPES: readonly SubscriptionType[] = ['shared', 'exclusive', 'failover', 'key_shared']
@@ -46,9 +47,9 @@ export const DEAD_LETTER_DEFAULTS: DeadLetterSettings = {
 }
 
 export const SUBSCRIPTION_DEFAULTS: SubscriptionSettings = {
-  type: 'shared',
+  type: DEFAULT_TYPE,
   start: 'latest',
-  ackDeadlineMs: 30_000,
+  ackDeadlineMs: DEFAULT_ACK_DEADLINE_MS,
   maxUnacked: 10_000,
   backoff: { minMs: 500, maxMs: 60_000 },
   deadLetter: null,

@@ -1,4 +1,7 @@
-/** What may be said in options: a name that is none is a typing error, and is named beside the one that was meant. Pure. */
+/**
+ * What may be said in options: whole numbers within their bounds, and only names that there are; one that is none is a
+ * typing error, and is named beside the one that was meant. Pure.
+ */
 import { TidingsError } from './protocol/errors.ts'
 
 /** Throws `invalid_argument`. An option that is undefined was not given. */
@@ -21,6 +24,17 @@ function likeness(one: string, other: string): number {
   return from + to
 }
 
-function invalid(detail: string): TidingsError {
-  return new TidingsError('invalid_argument', detail)
+/** Throws `invalid_argument`. */
+export function integer(name: string, value: unknown, min: number, max = Number.MAX_SAFE_INTEGER): number {
+  if (Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max) return value as number
+  throw invalid(`${name} must be a whole number from ${min} to ${max}`)
+}
+
+export function invalid(detail: string, cause?: unknown): TidingsError {
+  return new TidingsError('invalid_argument', detail, { cause })
+}
+
+/** What is asked of a client that has ended. */
+export function clientClosed(): TidingsError {
+  return new TidingsError('aborted', 'the client is closed')
 }
