@@ -30,49 +30,12 @@ export interface ChannelUser {
   failed(error: TidingsError): void
 }
 
-export class Channel {
+/** One topic on the link; only the link changes its state. */
+export interface Channel {
   readonly handle: number
   readonly topic: string
   readonly user: ChannelUser
-  state: 'closed' | 'opening' | 'open' = 'closed'
-  readonly #link: PublishLink
-
-  constructor(link: PublishLink, handle: number, topic: string, user: ChannelUser) {
-    this.#link = link
-    this.handle = handle
-    this.topic = topic
-    this.user = user
-  }
-
-  /** Asks for the topic, over a connection that is made where there is none. */
-  open(): void {
-    if (this.state === 'closed') this.#link.open(this)
-  }
-
-  send(frame: Uint8Array): void {
-    this.#link.send(frame)
-  }
-
-  /** The topic has to be opened again. */
-  closed(): void {
-    this.state = 'closed'
-    this.#link.shut(this)
-  }
-
-  /** Nobody publishes here any more. */
-  end(): void {
-    this.#link.end(this)
-  }
-
-  /** Another broker may do better, where there is one. */
-  elsewhere(): void {
-    this.#link.elsewhere()
-  }
-
-  /** Nothing waits any more. */
-  idle(): void {
-    this.#link.idle()
-  }
+  state: 'closed' | 'opening' | 'open'
 }
 
 const dialect: Dialect = {
@@ -102,7 +65,7 @@ export class PublishLink implements ConnectionUser {
   }
 
   channel(topic: string, user: ChannelUser): Channel {
-    const channel = new Channel(this, this.#nextHandle++, topic, user)
+    const channel: Channel = { handle: this.#nextHandle++, topic, user, state: 'closed' }
     this.#channels.set(channel.handle, channel)
     return channel
   }
@@ -116,8 +79,9 @@ export class PublishLink implements ConnectionUser {
 
   // --- from the channels ---
 
+  /** Asks for the topic, over a connection that is made where there is none. */
   open(channel: Channel): void {
-    if (this.#isClosed) return
+    if (this.#isClosed || channel.state !== 'closed') return
     if (!this.#connection) {
       this.#connection = new Connection(this.#connector, PUBLISH_PATH, this)
       return this.#connection.start()
@@ -134,17 +98,20 @@ export class PublishLink implements ConnectionUser {
     if (!this.#answerTimer) this.#watchAnswers(this.#requestTimeoutMs)
   }
 
-  /** The broker may still hold the handle open, for another topic of the name. */
+  /** The topic has to be opened again. The broker may still hold the handle open, for another topic of the name. */
   shut(channel: Channel): void {
+    channel.state = 'closed'
     this.#connection?.send(encodeShut(channel.handle))
   }
 
+  /** Nobody publishes there any more. */
   end(channel: Channel): void {
     this.#channels.delete(channel.handle)
     if (channel.state !== 'closed') this.shut(channel)
     this.idle()
   }
 
+  /** Another broker may do better, where there is one. */
   elsewhere(): void {
     if (this.#connector.endpoints.count > 1) this.#connection?.giveUp('the broker cannot take publishes now')
   }
@@ -160,7 +127,7 @@ export class PublishLink implements ConnectionUser {
   // --- from the connection ---
 
   opened(): void {
-    for (const channel of this.#channels.values()) if (channel.user.hasWork) channel.open()
+    for (const channel of this.#channels.values()) if (channel.user.hasWork) this.open(channel)
   }
 
   received(data: string | Uint8Array): void {
@@ -202,7 +169,7 @@ export class PublishLink implements ConnectionUser {
     this.#answerTimer = undefined
     if (error) for (const { user } of this.#channels.values()) if (user.hasWork) user.failed(error)
     // What came while the connection was being stopped needs another.
-    for (const channel of this.#channels.values()) if (channel.user.hasWork) channel.open()
+    for (const channel of this.#channels.values()) if (channel.user.hasWork) this.open(channel)
   }
 
   // --- within ---

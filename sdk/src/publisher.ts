@@ -37,6 +37,7 @@ export class Publisher implements ChannelUser {
   readonly #outbox: Outbox
   readonly #backoff: Backoff
   readonly #waiting: WaitingRoom
+  readonly #link: PublishLink
   readonly #channel: Channel
   #partitionCount = 1
   #sender: 'idle' | 'due' | 'resting' | 'closed' = 'idle'
@@ -57,6 +58,7 @@ export class Publisher implements ChannelUser {
     })
     this.#waiting = new WaitingRoom(options.waitingCount, connector.signals)
     this.#backoff = new Backoff(connector.random, RETRY_MIN_MS, RETRY_MAX_MS)
+    this.#link = link
     this.#channel = link.channel(topic, this)
   }
 
@@ -89,7 +91,7 @@ export class Publisher implements ChannelUser {
     this.#outbox.abandon()
     this.#waiting.close(clientClosed())
     this.#settled()
-    this.#channel.end()
+    this.#link.end(this.#channel)
   }
 
   // --- from the link ---
@@ -215,13 +217,13 @@ export class Publisher implements ChannelUser {
   #send(): void {
     if (this.#sender === 'closed' || this.#sender === 'resting') return
     if (this.#channel.state !== 'open') {
-      if (this.hasWork) this.#channel.open()
+      if (this.hasWork) this.#link.open(this.#channel)
       return
     }
     for (;;) {
       const shipment = this.#outbox.next(this.#partitionCount)
       if (!shipment) return
-      this.#channel.send(this.#frameOf(shipment))
+      this.#link.send(this.#frameOf(shipment))
     }
   }
 
@@ -245,7 +247,7 @@ export class Publisher implements ChannelUser {
     if (REOPEN.has(code) && !(isFirst && this.#hasReopened) && !refusal.mayBeStored) {
       if (isFirst) {
         this.#hasReopened = true
-        this.#channel.closed()
+        this.#link.shut(this.#channel)
       }
       return this.#outbox.returned(shipment, error, refusal)
     }
@@ -254,7 +256,7 @@ export class Publisher implements ChannelUser {
     // Those behind a refused frame are refused because of it.
     if (!isFirst) return
     this.#rest(refusal.retryAfterMs)
-    this.#channel.elsewhere()
+    this.#link.elsewhere()
   }
 
   #rest(askedMs: number): void {
@@ -276,7 +278,7 @@ export class Publisher implements ChannelUser {
       this.#restTimer?.cancel()
       this.#sender = 'idle'
     }
-    this.#channel.idle()
+    this.#link.idle()
     for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 

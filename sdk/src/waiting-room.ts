@@ -16,21 +16,14 @@ export interface Guest {
   refuse(error: TidingsError): void
 }
 
-interface Place {
-  readonly guest: Guest
-  unlisten: (() => void) | null
-  hasLeft: boolean
-}
-
-/** Places of those who left are cleared away when there are more of them than of others, and so many. */
-const LEFT_MAX = 1024
-
 export class WaitingRoom {
   readonly #most: number
   readonly #signals: Signals
-  /** In order; some of them may have left. */
-  #places: Place[] = []
-  #count = 0
+  /** In order, with how to stop listening to their signals. */
+  readonly #guests = new Map<Guest, (() => void) | undefined>()
+
+  /** Goes on where it was: a new one would pass over all that were deleted, each time. */
+  #order = this.#guests.keys()
 
   constructor(most: number, signals: Signals) {
     this.#most = most
@@ -38,73 +31,61 @@ export class WaitingRoom {
   }
 
   get isEmpty(): boolean {
-    return this.#count === 0
+    return this.#guests.size === 0
   }
 
   /** Throws `overloaded` when too many wait already. */
   add(guest: Guest, onLeft: () => void): void {
-    if (this.#count >= this.#most) {
+    if (this.#guests.size >= this.#most) {
       throw new TidingsError('overloaded', `${this.#most} publishes wait for room: await them, or publish less`)
     }
-    const place: Place = { guest, unlisten: null, hasLeft: false }
     const { signal } = guest
-    if (signal) {
-      place.unlisten = this.#signals.listen(signal, () => {
-        this.#leave(place)
-        if (this.#places.length > LEFT_MAX + 2 * this.#count) this.#places = this.#places.filter(isHere)
-        refuse(guest, takenBack(signal))
-        onLeft()
-      })
+    const onAbort = (): void => {
+      this.#refuse(guest, takenBack(signal!))
+      onLeft()
     }
-    this.#places.push(place)
-    this.#count++
+    this.#guests.set(guest, signal && this.#signals.listen(signal, onAbort))
   }
 
   /** Lets them in one by one, as long as there is room. */
   admit(hasRoom: () => boolean): void {
-    let at = 0
-    for (; at < this.#places.length; at++) {
-      const place = this.#places[at]!
-      if (!place.hasLeft && !hasRoom()) break
-      if (!place.hasLeft) this.#leave(place).enter()
+    while (this.#guests.size > 0 && hasRoom()) {
+      const { value: guest, done } = this.#order.next()
+      if (done) {
+        this.#order = this.#guests.keys()
+        continue
+      }
+      this.#leave(guest)
+      guest.enter()
     }
-    if (at > 0) this.#places = this.#places.slice(at)
   }
 
   /** Refuses those that are too late; the next deadline, infinite when nobody waits. */
   expire(now: number): number {
     const detail = 'there was no room in the buffer in time: more is published than the broker takes'
     let next = Number.POSITIVE_INFINITY
-    for (const place of this.#places) {
-      if (place.hasLeft) continue
-      const { guest } = place
+    for (const guest of this.#guests.keys()) {
       if (guest.deadline > now) next = Math.min(next, guest.deadline)
-      else refuse(this.#leave(place), new TidingsError('overloaded', detail))
+      else this.#refuse(guest, new TidingsError('overloaded', detail))
     }
-    this.#places = this.#places.filter(isHere)
     return next
   }
 
   close(error: TidingsError): void {
-    for (const place of this.#places.splice(0)) if (!place.hasLeft) refuse(this.#leave(place), error)
+    for (const guest of this.#guests.keys()) this.#refuse(guest, error)
   }
 
-  #leave(place: Place): Guest {
-    place.unlisten?.()
-    place.hasLeft = true
-    this.#count--
-    return place.guest
+  #leave(guest: Guest): void {
+    this.#guests.get(guest)?.()
+    this.#guests.delete(guest)
   }
-}
 
-function isHere({ hasLeft }: Place): boolean {
-  return !hasLeft
+  #refuse(guest: Guest, error: TidingsError): void {
+    this.#leave(guest)
+    guest.refuse(new PublishError(error, 'not_stored', guest.idempotencyKey ?? ''))
+  }
 }
 
 export function takenBack(signal: AbortSignal): TidingsError {
   return new TidingsError('aborted', 'the publish was taken back', { cause: signal.reason })
-}
-
-function refuse(guest: Guest, error: TidingsError): void {
-  guest.refuse(new PublishError(error, 'not_stored', guest.idempotencyKey ?? ''))
 }

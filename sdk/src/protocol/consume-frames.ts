@@ -102,39 +102,31 @@ export type ConsumeEvent =
 
 // --- client → broker ---
 
+const REQUEST_TYPES: Readonly<Record<ConsumeRequest['type'], number>> = {
+  ack: ACK,
+  nack: NACK,
+  release: RELEASE,
+  reject: REJECT,
+  extend: EXTEND,
+  ack_up_to: ACK_UP_TO,
+  pause: PAUSE,
+  resume: RESUME,
+  auth: AUTH,
+  name: NAME,
+}
+
+/** Fields in the order in which they stand; ranges are the last. */
 export function encodeConsumeRequest(frame: ConsumeRequest): Uint8Array {
-  const ranges = 'ranges' in frame ? frame.ranges : []
-  const out = new FrameWriter(64 + RANGE_BYTES * ranges.length)
-  switch (frame.type) {
-    case 'ack':
-      return putRanges(out.u8(ACK).u32(frame.request), ranges).take()
-    case 'release':
-      return putRanges(out.u8(RELEASE).u32(frame.request), ranges).take()
-    case 'nack':
-      out
-        .u8(NACK)
-        .u32(frame.request)
-        .u32(frame.delayMs ?? BACKOFF)
-      return putRanges(out.text(frame.reason ?? '', LIMITS.reasonBytes), ranges).take()
-    case 'reject':
-      out
-        .u8(REJECT)
-        .u32(frame.request)
-        .text(frame.reason ?? '', LIMITS.reasonBytes)
-      return putRanges(out, ranges).take()
-    case 'extend':
-      return putRanges(out.u8(EXTEND).u32(frame.request).u32(frame.ms), ranges).take()
-    case 'ack_up_to':
-      return out.u8(ACK_UP_TO).u32(frame.request).u32(frame.topic).u32(frame.partition).u64(frame.offset).take()
-    case 'pause':
-      return out.u8(PAUSE).u32(frame.request).take()
-    case 'resume':
-      return out.u8(RESUME).u32(frame.request).take()
-    case 'auth':
-      return out.u8(AUTH).u32(frame.request).text(frame.token).take()
-    case 'name':
-      return out.u8(NAME).u32(frame.request).text(frame.name).take()
-  }
+  const ranges = 'ranges' in frame ? frame.ranges : null
+  const out = new FrameWriter(64 + RANGE_BYTES * (ranges?.length ?? 0))
+  out.u8(REQUEST_TYPES[frame.type]).u32(frame.request)
+  if ('delayMs' in frame) out.u32(frame.delayMs ?? BACKOFF)
+  if ('ms' in frame) out.u32(frame.ms)
+  if ('reason' in frame) out.text(frame.reason ?? '', LIMITS.reasonBytes)
+  if ('offset' in frame) out.u32(frame.topic).u32(frame.partition).u64(frame.offset)
+  if ('token' in frame) out.text(frame.token)
+  if ('name' in frame) out.text(frame.name)
+  return (ranges ? putRanges(out, ranges) : out).take()
 }
 
 /** A client's frame, checked whole. Throws `invalid_argument`; `consumeRequestNumber` tells which request it was. */
@@ -296,11 +288,9 @@ function messagesIn(from: FrameReader): MessagesEvent {
   const attempt = from.u32()
   const count = from.u32()
   const { bytes, at, left } = from
-  if (timestamp > TIME_MAX) throw malformed('its time is none')
-  if (attempt === 0) throw malformed('attempts begin with 1')
   // A record has four bytes at the least, so the count is bounded by the frame before anything is made for it.
-  if (count === 0 || count * 4 > left) throw malformed(`${left} bytes are not ${count} records`)
-  if (baseOffset + count > Number.MAX_SAFE_INTEGER) throw malformed('its offsets are beyond 2^53')
+  const isPossible = attempt > 0 && count > 0 && count * 4 <= left && baseOffset + count <= Number.MAX_SAFE_INTEGER
+  if (timestamp > TIME_MAX || !isPossible) throw malformed(`${left} bytes of ${count} records`)
   const positions = new Int32Array(count + 1)
   let position = at
   for (let i = 0; i < count; i++) {
