@@ -5,7 +5,7 @@
 import type { Message } from './message.ts'
 import { integer, invalid } from './option-checks.ts'
 import { DEFAULT_ACK_DEADLINE_MS, DEFAULT_PREFETCH, DEFAULT_TYPE } from './protocol/defaults.ts'
-import { TidingsError } from './protocol/errors.ts'
+import type { TidingsError } from './protocol/errors.ts'
 import * as LIMITS from './protocol/limits.ts'
 import { parseTimestamp } from './protocol/message.ts'
 import { checkName } from './protocol/names.ts'

@@ -4,6 +4,7 @@
  */
 import { DEFAULT_ACK_DEADLINE_MS, DEFAULT_TYPE } from './defaults.ts'
 
+/** Who of the consumers of a subscription gets what, and in which order. */
 export type SubscriptionType = 'shared' | 'exclusive' | 'failover' | 'key_shared'
 export const SUBSCRIPTION_TYPES: readonly SubscriptionType[] = ['shared', 'exclusive', 'failover', 'key_shared']
 
