@@ -18,11 +18,27 @@ import {
   recordEnd,
   TidingsError,
 } from '@tidings/sdk/protocol'
+import type { RecordBatch } from '../log/record-batch.ts'
 import type { Delivery, Gap, MessageSpan, Subscription } from '../subscription/subscription.ts'
 import type { Dialect, Outlet, Request } from './dialect.ts'
 
-/** A frame ends before it has more records than this holds, unless it has one only. */
-const FRAME_BYTES = 262_144
+/**
+ * A frame ends before it has more records than this holds, unless it has one only. Node reads 64 KiB at a time: what is
+ * longer is copied together by whoever receives it, into memory that no cache has.
+ */
+const FRAME_BYTES = 32_768
+
+/** How many records from `from` on, one at least and not all of them, end at or before the position. */
+function fitting(batch: RecordBatch, from: number, to: number, position: number): number {
+  let low = 1
+  let high = to - from - 1
+  while (low < high) {
+    const middle = (low + high + 1) >> 1
+    if (batch.positionOf(from + middle) <= position) low = middle
+    else high = middle - 1
+  }
+  return low
+}
 
 export class BinaryDialect implements Dialect {
   readonly #names: string[] = []
@@ -64,16 +80,12 @@ export class BinaryDialect implements Dialect {
     const { batch, partition, attempt, to } = delivery
     const topic = this.#numberOf(out, delivery.topic)
     const start = from === batch.baseOffset ? batch.recordsAt : batch.positionOf(from)
-    const isRest = to === batch.nextOffset
     const { length } = batch.bytes
-    const isAll = isRest && length - start <= FRAME_BYTES
-    let end = isAll ? to : from + 1
-    let position = isAll ? length : recordEnd(batch.bytes, start, length)
-    while (end < to) {
-      const next = recordEnd(batch.bytes, position, length)
-      if (next - start > FRAME_BYTES) break
-      position = next
-      end++
+    let end = to
+    let position = to === batch.nextOffset ? length : recordEnd(batch.bytes, batch.positionOf(to - 1), length)
+    if (position - start > FRAME_BYTES && to - from > 1) {
+      end = from + fitting(batch, from, to, start + FRAME_BYTES)
+      position = batch.positionOf(end)
     }
     const head = Buffer.allocUnsafe(MESSAGES_HEADER_BYTES)
     const { timestamp } = batch
