@@ -90,15 +90,22 @@ export class BatchCache {
   forget(from: number, to: number): void {
     this.generation += 1
     this.#tailFrom = Math.max(this.#tailFrom, to)
+    this.#forgetLoaded(from, to)
+  }
+
+  /** The log ends there now. */
+  truncate(offset: number): void {
+    this.generation += 1
+    this.#tail.truncate(offset)
+    this.#tailFrom = Math.min(this.#tailFrom, offset)
+    this.#forgetLoaded(offset, Number.POSITIVE_INFINITY)
+  }
+
+  #forgetLoaded(from: number, to: number): void {
     this.#loaded.forEach((stretch, i) => {
       // Something must stay in its place, to be evicted when its turn comes.
       if (stretch.overlaps(from, to)) this.#loaded[i] = new Fifo()
     })
-  }
-
-  /** Forgets appended batches from the offset on: their write failed. */
-  truncate(offset: number): void {
-    this.#tail.truncate(offset)
   }
 }
 
@@ -128,7 +135,7 @@ class Fifo implements Evictable {
   }
 
   truncate(offset: number): void {
-    while (this.#batches.length > this.#head && this.#batches.at(-1)!.baseOffset >= offset) this.#batches.pop()
+    while (this.#batches.length > this.#head && this.#batches.at(-1)!.nextOffset > offset) this.#batches.pop()
   }
 
   find(offset: number): RecordBatch | undefined {

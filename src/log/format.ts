@@ -226,18 +226,23 @@ export interface Checkpoint {
   /** Where the last round of compaction ended: see CompactionState. */
   compactedThrough: number
   oldestTombstone: number
+  /** No segment counts: the log is to begin at the start, empty, once all are gone (log-restart.ts). */
+  beginsAnew: boolean
 }
 
 const CHECKPOINT_BYTES = 52
+const BEGINS_ANEW = 1
 
 /**
  *    0  u32  magic "TDCP"    8  u64  start offset        24  u64  durable position     40  u64  oldest tombstone
  *    4  u16  version        16  u64  active segment      32  u64  compacted through    48  u32  CRC-32 of 0 to 48
+ *    6  u16  bit 0: begins anew
  */
 export function encodeCheckpoint(checkpoint: Checkpoint): Buffer {
   const bytes = Buffer.alloc(CHECKPOINT_BYTES)
   bytes.writeUInt32BE(CHECKPOINT_MAGIC, 0)
   bytes.writeUInt16BE(FORMAT_VERSION, 4)
+  bytes.writeUInt16BE(checkpoint.beginsAnew ? BEGINS_ANEW : 0, 6)
   putU64(bytes, 8, checkpoint.startOffset)
   putU64(bytes, 16, checkpoint.segmentBase)
   putU64(bytes, 24, checkpoint.durablePosition)
@@ -260,5 +265,6 @@ export function decodeCheckpoint(bytes: Buffer): Checkpoint | Exclude<HeaderChec
     durablePosition: getU64(bytes, 24),
     compactedThrough: getU64(bytes, 32),
     oldestTombstone: getU64(bytes, 40),
+    beginsAnew: (bytes.readUInt16BE(6) & BEGINS_ANEW) !== 0,
   }
 }

@@ -36,7 +36,9 @@ export async function* knownBatches(
     if (!content.hasIdempotencyKeys && !content.hasFrames) continue
     opened(segment)
     try {
-      for await (const batch of content.hasIdempotencyKeys ? wholeBatches(segment, since) : headers(segment, since)) {
+      const position = firstPosition(segment, since)
+      const found = content.hasIdempotencyKeys ? wholeBatches(segment, position) : batchHeaders(segment, position)
+      for await (const batch of found) {
         if (batch.nextOffset > from && batch.baseOffset < to) yield batch
       }
     } catch (error) {
@@ -50,17 +52,18 @@ function firstPosition({ content }: Segment, since: number): number {
   return content.index.positionAt(since) ?? content.index.entries[0]?.position ?? content.end
 }
 
-async function* wholeBatches(segment: Segment, since: number): AsyncGenerator<RecordBatch> {
-  for (let position = firstPosition(segment, since); position < segment.content.end; ) {
+async function* wholeBatches(segment: Segment, from: number): AsyncGenerator<RecordBatch> {
+  for (let position = from; position < segment.content.end; ) {
     const { batches, end } = await readBatches(segment, position)
     yield* batches
     position = end
   }
 }
 
-async function* headers(segment: Segment, since: number): AsyncGenerator<RecordBatch> {
+/** The batches from a position on, which is one's beginning, without their bodies. */
+export async function* batchHeaders(segment: Segment, from: number): AsyncGenerator<RecordBatch> {
   const { end } = segment.content
-  for (let position = firstPosition(segment, since); position < end; ) {
+  for (let position = from; position < end; ) {
     const bytes = await segment.read(position, HEADERS_BYTES)
     let at = 0
     while (at + BATCH_HEADER_BYTES <= bytes.length) {

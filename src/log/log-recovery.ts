@@ -17,6 +17,7 @@ import {
   segmentBase,
   segmentName,
 } from './format.ts'
+import { finishRestart } from './log-restart.ts'
 import { recover, writtenBy } from './recovery.ts'
 import { Segment } from './segment.ts'
 import { SegmentContent } from './segment-content.ts'
@@ -81,7 +82,8 @@ interface Inspected extends ReadHeader {
 
 export async function recoverLog(place: LogPlace): Promise<RecoveredLog> {
   const { disk, directory, newHeader } = place
-  const checkpoint = await readCheckpoint(disk, directory)
+  let checkpoint = await readCheckpoint(disk, directory)
+  if (checkpoint?.beginsAnew) checkpoint = await finishRestart(disk, directory, checkpoint, newHeader)
   const bases = await findSegments(disk, directory, checkpoint)
   if (!checkpoint && bases.length === 0) throw new CorruptionError(directory, null, 'there is no log where one was')
   const report: RecoveryReport = { segments: bases.length, scannedBytes: 0, cutBytes: 0 }
@@ -205,10 +207,12 @@ async function settle(
       break
     case 'keep':
       segment.sealed = true
+      segment.durablePosition = content.end
       await segment.close()
       return segment
     case 'seal':
       await file.sync()
+      segment.durablePosition = content.end
       await segment.seal()
       await segment.close()
       return segment

@@ -6,24 +6,29 @@
  * may overlap a write. Readers may come at any time. An error that leaves a file's state unknown
  * is for the caller to trip the latch on; `isFull` errors leave the log as it was.
  */
-import { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock, Random } from '../base/clock.ts'
 import { type Disk, parentOf } from '../base/disk.ts'
+import { assert } from '../base/invariant.ts'
 import { Serial } from '../base/serial.ts'
 import type { BatchCache } from './batch-cache.ts'
 import { CheckpointFile } from './checkpoint-file.ts'
+import type { EpochHistory } from './epoch-history.ts'
 import { markOf } from './format.ts'
 import { type KnownRange, knownBatches } from './known-batches.ts'
-import { LogCompaction } from './log-compaction.ts'
+import { LogCompaction, replaceSegment } from './log-compaction.ts'
+import { copyBatches } from './log-copy.ts'
+import { type LogEnds, type LogStart, removeBelow, restartLog, truncateLog } from './log-ends.ts'
+import { LogEpochs } from './log-epochs.ts'
 import type { LogOptions } from './log-options.ts'
+import { LogReader } from './log-reader.ts'
 import { type CorruptionError, type RecoveredLog, type RecoveryReport, recoverLog } from './log-recovery.ts'
+import { restartAt } from './log-restart.ts'
 import type { OpenSegments } from './open-segments.ts'
 import type { RecordBatch } from './record-batch.ts'
 import { type Hold, holdOf, type Retained, type RetentionPolicy, startAfterRetention } from './retention.ts'
 import { SealedFile } from './sealed-file.ts'
 import { SealedSegments } from './sealed-segments.ts'
 import { newHeader, Segment, type SegmentInfo } from './segment.ts'
-import { offsetAtTime, readFrom } from './segment-read.ts'
 import type { SegmentWriter } from './segment-writer.ts'
 
 /** Larger groups gain nothing from space written ahead: they would only be written twice. */
@@ -49,15 +54,13 @@ export class Log {
   readonly #openSegments: OpenSegments
   readonly #sealed: SealedSegments
   #active: Segment
-  #startOffset: number
-  /** What checkpoints say: moves before `#startOffset` does, which waits until that is on stable storage. */
-  #nextStart: number
-  /** Moves first. */
-  #keptFrom: number
+  readonly #start: LogStart
   #syncing: Promise<void> | null = null
-  /** Where a sequential reader goes on: offset → segment position. */
-  #hint: { offset: number; segment: Segment; position: number } | null = null
+  readonly #reader: LogReader
   readonly #checkpoint: CheckpointFile
+  /** Null: nobody asked for them yet. */
+  #epochs: LogEpochs | null = null
+  readonly #ends: LogEnds
   /** What takes segments out of the list comes one after the other. */
   readonly #changes = new Serial()
 
@@ -72,23 +75,38 @@ export class Log {
     this.#openSegments = options.openSegments
     this.#sealed = new SealedSegments(sealed)
     this.#active = active
-    this.#startOffset = startOffset
-    this.#nextStart = startOffset
-    this.#keptFrom = startOffset
+    this.#start = { offset: startOffset, next: startOffset, keptFrom: startOffset }
     this.#checkpoint = new CheckpointFile(options.disk, options.directory)
-    this.compaction = new LogCompaction(
-      {
-        disk: options.disk,
-        directory: options.directory,
-        sealed: this.#sealed,
-        committed: () => this.committed(),
-        newHeader: (baseOffset) => newHeader(options, baseOffset),
-        opened: (segment) => this.#openSegments.opened(segment),
-        replace: (segment, written, path) => this.#replace(segment, written, path),
-        checkpoint: () => this.checkpoint(),
+    const { disk, directory, cache } = options
+    const parts = {
+      disk,
+      directory,
+      cache,
+      sealed: this.#sealed,
+      start: this.#start,
+      active: () => this.#active,
+      committed: () => this.committed(),
+      newHeader: (baseOffset: number) => newHeader(options, baseOffset),
+      opened: (segment: Segment) => this.#openSegments.opened(segment),
+      forget: (segment: Segment) => this.#openSegments.forget(segment),
+      // Not while a segment is on its way out: what is removed must not come back under the same name.
+      replace: (old: Segment, written: SegmentWriter, path: string) =>
+        this.#changes.run('', () => replaceSegment(parts, old, written, path)),
+      checkpoint: () => this.checkpoint(),
+    }
+    this.compaction = new LogCompaction(parts, compaction)
+    this.#reader = new LogReader(parts)
+    this.#ends = {
+      ...parts,
+      compaction: this.compaction,
+      reader: this.#reader,
+      epochs: () => this.#epochs,
+      durableOffset: () => this.durableOffset,
+      goOn: (segment, durableOffset) => {
+        this.#active = segment
+        this.durableOffset = durableOffset
       },
-      compaction,
-    )
+    }
     this.durableOffset = active.nextOffset
   }
 
@@ -120,12 +138,12 @@ export class Log {
   }
 
   get startOffset(): number {
-    return this.#startOffset
+    return this.#start.offset
   }
 
   /** Where whoever comes now may begin: what is below is there no more, or on its way out. */
   get keptFrom(): number {
-    return this.#keptFrom
+    return this.#start.keptFrom
   }
 
   /** Of the next record to be written. */
@@ -161,7 +179,11 @@ export class Log {
   }
 
   segments(): SegmentInfo[] {
-    return [...this.#sealed.list, this.#active].map((segment) => segment.info)
+    return this.#segments.map((segment) => segment.info)
+  }
+
+  get #segments(): Segment[] {
+    return [...this.#sealed.list, this.#active]
   }
 
   /** Bytes that still fit into the active segment; an empty one takes one larger group all the same. */
@@ -193,7 +215,10 @@ export class Log {
     if (durably) await this.#active.writeDurably(bytes, batches)
     else await this.#active.write(bytes, batches)
     if (durably) this.durableOffset = this.nextOffset
-    for (const batch of batches) this.cache.append(batch)
+    for (const batch of batches) {
+      this.cache.append(batch)
+      this.#epochs?.history.appended(batch.leaderEpoch, batch.baseOffset)
+    }
     if (bytes.length <= RUNWAY_GROUP_BYTES) this.#active.extendRunway(bytes.length, this.segmentBytes)
   }
 
@@ -223,21 +248,8 @@ export class Log {
    * The batch that holds the offset and what follows it in the same segment, `READ_BYTES` or more
    * where there are as many; empty at the end. Every byte was checked against its CRC.
    */
-  async read(offset: number): Promise<RecordBatch[]> {
-    if (offset < this.#startOffset) throw outOfRange(offset, this.#startOffset)
-    if (offset >= this.nextOffset) return []
-    const segment = this.#segmentOf(offset)
-    const hinted = this.#hint?.offset === offset && this.#hint.segment === segment ? this.#hint.position : null
-    this.#openSegments.opened(segment)
-    try {
-      const { batches, end } = await readFrom(segment, offset, hinted)
-      const last = batches.at(-1)
-      if (last) this.#hint = { offset: last.nextOffset, segment, position: end }
-      return batches
-    } catch (error) {
-      if (segment.isRetired) return this.read(offset)
-      throw error
-    }
+  read(offset: number): Promise<RecordBatch[]> {
+    return this.#reader.read(offset)
   }
 
   /**
@@ -252,36 +264,18 @@ export class Log {
   }
 
   /** The first offset at or after a time, `nextOffset` when every message is older. */
-  async offsetAt(timestamp: number): Promise<number> {
-    const segments = [...this.#sealed.list, this.#active]
-    const segment = segments.find(({ content }) => !content.isEmpty && content.maxTimestamp >= timestamp)
-    if (!segment) return this.nextOffset
-    this.#openSegments.opened(segment)
-    try {
-      return await offsetAtTime(segment, timestamp)
-    } catch (error) {
-      if (segment.isRetired) return this.offsetAt(timestamp)
-      throw error
-    }
+  offsetAt(timestamp: number): Promise<number> {
+    return this.#reader.offsetAt(timestamp)
   }
 
   /** As known-batches.ts says; for whoever knows that no segment goes meanwhile. */
   known(range: KnownRange, damaged?: (error: CorruptionError) => void): AsyncGenerator<RecordBatch> {
-    return knownBatches(
-      [...this.#sealed.list, this.#active],
-      (segment) => this.#openSegments.opened(segment),
-      range,
-      damaged,
-    )
+    return knownBatches(this.#segments, (segment) => this.#openSegments.opened(segment), range, damaged)
   }
 
   /** All batches, oldest first. */
-  async *all(): AsyncGenerator<RecordBatch> {
-    for (let offset = this.#startOffset, to = this.nextOffset; offset < to; ) {
-      const batches = await this.read(offset)
-      yield* batches
-      offset = batches.at(-1)?.nextOffset ?? to
-    }
+  all(): AsyncGenerator<RecordBatch> {
+    return this.#reader.all()
   }
 
   /** Seals an active segment whose messages are all past their age, so that retention can let it go. */
@@ -303,7 +297,7 @@ export class Log {
   ): Promise<boolean> {
     return this.#changes.run('', async () => {
       const start = startAfterRetention(policy, this.#retained(), ackedThrough(), now)
-      return start !== null && this.#removeBelow(start, save)
+      return start !== null && removeBelow(this.#ends, start, save)
     })
   }
 
@@ -317,31 +311,7 @@ export class Log {
 
   /** Removes the sealed segments that end at or before the offset. */
   removeBelow(offset: number): Promise<boolean> {
-    return this.#changes.run('', () => this.#removeBelow(offset))
-  }
-
-  /**
-   * The new start is on stable storage before the first file goes (S8); files left behind by a crash are
-   * removed by the next recovery.
-   */
-  async #removeBelow(offset: number, save?: (to: number) => Promise<boolean>): Promise<boolean> {
-    const before = Math.min(offset, this.committed())
-    const going = this.#sealed.list.filter((segment) => segment.nextOffset <= before)
-    if (going.length === 0) return false
-    // Nothing is given up before this: without room for it the next call finds the same segments again.
-    const start = going.at(-1)!.nextOffset
-    this.#keptFrom = Math.max(this.#keptFrom, start)
-    if (save && !(await save(start))) return false
-    this.#nextStart = Math.max(this.#nextStart, start)
-    await this.checkpoint()
-    this.#sealed.dropFirst(going.length)
-    this.#startOffset = start
-    if (this.#hint && this.#hint.offset < this.#startOffset) this.#hint = null
-    for (const segment of going) {
-      this.#openSegments.forget(segment)
-      await segment.remove()
-    }
-    return true
+    return this.#changes.run('', () => removeBelow(this.#ends, offset))
   }
 
   /**
@@ -349,48 +319,75 @@ export class Log {
    * log has been idle: only then is there no later batch whose header would prove the last one.
    */
   checkpoint(): Promise<void> {
-    return this.#checkpoint.write(() => ({
-      startOffset: this.#nextStart,
-      segmentBase: this.#active.baseOffset,
-      durablePosition: this.#active.durablePosition,
-      compactedThrough: this.compaction.state.through,
-      oldestTombstone: this.compaction.state.oldestTombstone,
-    }))
-  }
-
-  /** Not while a segment is on its way out: what is removed must not come back under the same name. */
-  #replace(old: Segment, written: SegmentWriter, path: string): Promise<boolean> {
-    return this.#changes.run('', async () => {
-      if (!this.#sealed.list.includes(old)) return false
-      const release = await old.hold()
-      try {
-        await this.#disk.rename(path, old.path)
-        // The name is the new file's from here on, whether that lasts or not: nobody may read it by the old index.
-        this.#sealed.swap(old, Segment.written(this.#disk, old.path, written))
-        old.isRetired = true
-        this.cache.forget(old.baseOffset, old.nextOffset)
-        this.#openSegments.forget(old)
-      } finally {
-        release()
+    return this.#checkpoint.write(() => {
+      if (this.#start.isAnew) return restartAt(this.#start.next)
+      return {
+        startOffset: this.#start.next,
+        segmentBase: this.#active.baseOffset,
+        durablePosition: this.#active.durablePosition,
+        compactedThrough: this.compaction.state.through,
+        oldestTombstone: this.compaction.state.oldestTombstone,
+        beginsAnew: false,
       }
-      await old.close()
-      await this.#disk.syncDirectory(this.directory)
-      return true
     })
   }
 
+  /**
+   * Ends the log at the offset, or before the batch that holds it; on stable storage when it resolves. For the one
+   * writer of a copy. After a crash on the way more of what was to go may be there, and is to be cut again.
+   */
+  truncate(nextOffset: number): Promise<void> {
+    return this.#unwritten(() => truncateLog(this.#ends, nextOffset))
+  }
+
+  /** Everything goes, and the log begins at the offset; on stable storage when it resolves. For the one writer of a copy. */
+  restart(baseOffset: number): Promise<void> {
+    return this.#unwritten(() => restartLog(this.#ends, baseOffset))
+  }
+
+  #unwritten(task: () => Promise<void>): Promise<void> {
+    return this.#changes.run('', async () => {
+      await this.#syncing
+      await task()
+    })
+  }
+
+  /**
+   * Writes batches as another broker stamped them, which must follow what is there; then `sync`, as always. Throws
+   * CopyError where one does not fit, and nothing was written.
+   */
+  copy(batches: readonly RecordBatch[]): Promise<void> {
+    return copyBatches(this, batches)
+  }
+
+  /** Reads which epochs wrote the log, once: what copies it calls this first. */
+  async loadEpochs(): Promise<EpochHistory> {
+    const opened = (segment: Segment): void => this.#openSegments.opened(segment)
+    this.#epochs ??= await LogEpochs.load(this.#disk, this.directory, this.#segments, opened)
+    return this.#epochs.history
+  }
+
+  get epochs(): EpochHistory {
+    assert(this.#epochs, 'epochs are loaded before they are looked at')
+    return this.#epochs.history
+  }
+
+  /** The highest epoch that this log was ever part of. */
+  get seenEpoch(): number {
+    assert(this.#epochs, 'epochs are loaded before they are looked at')
+    return this.#epochs.seen
+  }
+
+  /** The log is part of the epoch, on stable storage when it resolves; a lower one than it was part of is a fault. */
+  async beginEpoch(epoch: number): Promise<void> {
+    await this.loadEpochs()
+    await this.#changes.run('', async () => this.#epochs?.begin(epoch, this.durableOffset))
+  }
+
   async close(): Promise<void> {
-    for (const segment of [...this.#sealed.list, this.#active]) {
+    for (const segment of this.#segments) {
       this.#openSegments.forget(segment)
       await segment.close()
     }
   }
-
-  #segmentOf(offset: number): Segment {
-    return offset >= this.#active.baseOffset ? this.#active : this.#sealed.holding(offset)
-  }
-}
-
-function outOfRange(offset: number, start: number): TidingsError {
-  return new TidingsError('offset_out_of_range', `offset ${offset} is no longer kept: the first one is ${start}`)
 }

@@ -5,6 +5,7 @@
 import { CorruptionError } from './log-recovery.ts'
 import { checkBatch, type RecordBatch } from './record-batch.ts'
 import type { Segment } from './segment.ts'
+import { SegmentContent } from './segment-content.ts'
 
 /** What one cold read takes off the disk at least, where there is as much. */
 const READ_BYTES = 262_144
@@ -47,6 +48,20 @@ export async function readFrom(segment: Segment, offset: number, from: number | 
     position = stretch.end
   }
   return { batches: found, end: position }
+}
+
+/** What the segment holds of the whole batches below the offset. */
+export async function contentBelow(segment: Segment, offset: number): Promise<SegmentContent> {
+  const content = new SegmentContent(segment.baseOffset)
+  for (let position = content.end; position < segment.content.end; ) {
+    const stretch = await readBatches(segment, position)
+    for (const batch of stretch.batches) {
+      if (batch.nextOffset > offset) return content
+      content.add(batch)
+    }
+    position = stretch.end
+  }
+  return content
 }
 
 /** The first offset at or after a time, in a segment that is not empty; its end when every message is older. */

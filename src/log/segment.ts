@@ -125,6 +125,18 @@ export class Segment {
     return segment
   }
 
+  /** The segment as it is to go on, its last batches gone: `rollback` makes its file so. */
+  static cut(
+    disk: Disk,
+    { path, baseOffset, nonce, size, durablePosition }: Segment,
+    content: SegmentContent,
+  ): Segment {
+    const segment = new Segment(disk, path, { baseOffset, nonce }, content, null)
+    segment.size = size
+    segment.durablePosition = Math.min(durablePosition, content.end)
+    return segment
+  }
+
   get nextOffset(): number {
     return this.content.nextOffset
   }
@@ -186,6 +198,7 @@ export class Segment {
     if (this.size !== this.content.end)
       throw new Error(`${this.path}: cut to ${this.content.end}, but has ${this.size} bytes`)
     await file.sync()
+    this.durablePosition = this.content.end
   }
 
   /** Everything written before the call is on stable storage when it resolves. */

@@ -51,6 +51,10 @@ export async function verifyLog(disk: Disk, directory: string, tag: number): Pro
     if (!(error instanceof CorruptionError)) throw error
     report(error.path, error.position, 'damaged', error.message)
   }
+  if (checkpoint?.beginsAnew) {
+    report(directory, null, 'torn', `it was to begin anew at offset ${checkpoint.startOffset}: what was there is void`)
+    return { ...result, startOffset: checkpoint.startOffset, nextOffset: checkpoint.startOffset }
+  }
   const all = (await disk.list(directory)).map(segmentBase).filter((base) => base !== null)
   const bases = all.filter((base) => base >= (checkpoint?.startOffset ?? 0))
   result.startOffset = bases[0] ?? 0

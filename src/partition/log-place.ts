@@ -2,7 +2,7 @@
  * Where each log of a topic lies and how it is opened: the same for the broker that leads the topic and for those that
  * only copy it. Names of logs are those of quorum.ts.
  */
-import { isMissing, parentOf } from '../base/disk.ts'
+import { errorCode, isMissing, parentOf } from '../base/disk.ts'
 import { BatchCache, CacheBudget } from '../log/batch-cache.ts'
 import { partitionTag } from '../log/format.ts'
 import { Log, type LogOptions } from '../log/log.ts'
@@ -98,6 +98,22 @@ export async function createLog({ options, unfinished }: LogPlace, baseOffset = 
   await disk.rename(unfinished, directory)
   await disk.syncDirectory(parentOf(directory))
   return (await Log.open(options)).log
+}
+
+/** The log on a broker that only copies it: what is there, or a new one that begins at the offset. Its epochs are loaded. */
+export async function openCopy(place: LogPlace, baseOffset: number): Promise<Log> {
+  if (!(await hasLog(place))) await makeParent(place.options)
+  const log = (await hasLog(place)) ? (await Log.open(place.options)).log : await createLog(place, baseOffset)
+  await log.loadEpochs()
+  return log
+}
+
+async function makeParent({ disk, directory }: LogOptions): Promise<void> {
+  const parent = parentOf(directory)
+  await disk.makeDirectory(parent).catch((error: unknown) => {
+    if (errorCode(error) !== 'EEXIST') throw error
+  })
+  await disk.syncDirectory(parentOf(parent))
 }
 
 export async function removeIfThere(disk: LogOptions['disk'], path: string): Promise<void> {

@@ -14,7 +14,7 @@ import { type CommitQueue, GroupCommit, type Records } from './commit-queue.ts'
 import { logName, partitionDirectory, placeOf } from './log-place.ts'
 import { Maintenance } from './maintenance.ts'
 import type { PartitionEnvironment, PartitionSettings } from './partition-environment.ts'
-import type { LogName, Quorum } from './quorum.ts'
+import { joinTerm, type LogName, type Quorum } from './quorum.ts'
 import { type Recalled, recallBatch } from './recall.ts'
 import { RememberedLog } from './remembered-log.ts'
 
@@ -167,6 +167,8 @@ export class LogPartition implements Partition {
     const data = await Log.create(dataOptions)
     try {
       const cursors = await Log.create(cursorOptions)
+      await joinTerm(environment.term, data)
+      await joinTerm(environment.term, cursors)
       const remembered = RememberedLog.empty(environment, { directory, topicId, number })
       return new LogPartition(environment, topicId, number, settings, data, cursors, remembered)
     } catch (error) {
@@ -186,6 +188,7 @@ export class LogPartition implements Partition {
     const data = await Log.open(dataOptions)
     const cursors = await Log.open(cursorOptions)
     for (const { log, report } of [data, cursors]) {
+      await joinTerm(environment.term, log)
       if (report.cutBytes === 0) continue
       environment.logger.warn(
         { directory: log.directory, cutBytes: report.cutBytes, nextOffset: log.nextOffset },

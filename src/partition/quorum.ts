@@ -32,6 +32,8 @@ export interface Quorum {
 export interface Term {
   /** The leader epoch: all batches of the term carry it. */
   readonly epoch: number
+  /** Other brokers have copies of its logs, or may get some: the epochs of these are written down. */
+  readonly isCopied: boolean
   /** Asked once for each log, when it is opened or comes into being. */
   quorum(log: LogName, of: Log): Quorum
 }
@@ -48,6 +50,11 @@ export const alone: Quorum = {
   holds: true,
 }
 
+/** The log is part of the term, on stable storage where others may ask for that, before anything is written to it. */
+export async function joinTerm({ epoch, isCopied }: Term, log: Log): Promise<void> {
+  if (isCopied) await log.beginEpoch(epoch)
+}
+
 export function aloneTerm(epoch: number): Term {
-  return { epoch, quorum: () => alone }
+  return { epoch, isCopied: false, quorum: () => alone }
 }

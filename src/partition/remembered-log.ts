@@ -12,7 +12,7 @@ import { CorruptionError, VersionError } from '../log/log-recovery.ts'
 import { BATCH_HEADER_BYTES, RecordBatch, stampBatch } from '../log/record-batch.ts'
 import { createLog, hasLog, type LogPlace, logName, placeOf, removeIfThere } from './log-place.ts'
 import type { PartitionEnvironment } from './partition-environment.ts'
-import { alone, type Quorum } from './quorum.ts'
+import { alone, joinTerm, type Quorum } from './quorum.ts'
 import { type Recalled, recallBatch } from './recall.ts'
 import { decodeRemembered, encodeRemembered } from './remembered-record.ts'
 
@@ -56,7 +56,7 @@ export class RememberedLog {
     if (!(await hasLog(place))) return
     const path = place.options.directory
     try {
-      this.#opened((await Log.open(place.options)).log)
+      await this.#opened((await Log.open(place.options)).log)
     } catch (error) {
       if (!(error instanceof CorruptionError) || error instanceof VersionError) throw error
       logger.error(
@@ -70,7 +70,8 @@ export class RememberedLog {
     }
   }
 
-  #opened(log: Log): Log {
+  async #opened(log: Log): Promise<Log> {
+    await joinTerm(this.#environment.term, log)
     const quorum = this.#environment.term.quorum(logName(this.#place.number, 'remembered'), log)
     this.#log = log
     this.#quorum = quorum
@@ -165,7 +166,7 @@ export class RememberedLog {
   }
 
   async #write(rows: readonly Uint8Array[]): Promise<void> {
-    const log = this.#log ?? this.#opened(await createLog(this.#logPlace()))
+    const log = this.#log ?? (await this.#opened(await createLog(this.#logPlace())))
     const { clock, term, space } = this.#environment
     const bytes = Buffer.concat([Buffer.alloc(BATCH_HEADER_BYTES), ...rows])
     await log.prepare(bytes.length)

@@ -13,6 +13,7 @@ import { Append, type AppendListener } from './append.ts'
 import { GroupCommit, type Records } from './commit-queue.ts'
 import { createLog, hasLog, placeOf, SCHEDULE_LOG } from './log-place.ts'
 import type { PartitionEnvironment } from './partition-environment.ts'
+import { joinTerm } from './quorum.ts'
 
 const LAZY_SYNC_MS = 50
 const IDLE_MS = 5000
@@ -59,6 +60,7 @@ export class ScheduleLog {
         'cut a torn tail: the last write before the crash was never answered',
       )
     }
+    await joinTerm(environment.term, log)
     return new ScheduleLog(environment, log)
   }
 
@@ -66,7 +68,9 @@ export class ScheduleLog {
   static async create(environment: PartitionEnvironment, topicId: string): Promise<ScheduleLog> {
     if (environment.space.full) throw storageFull()
     try {
-      return new ScheduleLog(environment, await createLog(placeOf(environment, topicId, SCHEDULE_LOG, 0)))
+      const log = await createLog(placeOf(environment, topicId, SCHEDULE_LOG, 0))
+      await joinTerm(environment.term, log)
+      return new ScheduleLog(environment, log)
     } catch (error) {
       if (isFull(error)) throw storageFull()
       if (isOutOfHandles(error)) throw new TidingsError('overloaded', 'the broker has no file handle left: try again')

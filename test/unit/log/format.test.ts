@@ -130,6 +130,7 @@ describe('the checkpoint', () => {
       durablePosition: 1234,
       compactedThrough: 7,
       oldestTombstone: 99,
+      beginsAnew: true,
     }
     const bytes = encodeCheckpoint(checkpoint)
     expect(decodeCheckpoint(bytes)).toEqual(checkpoint)
