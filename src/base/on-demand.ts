@@ -1,6 +1,7 @@
 /**
- * Outside modules that are loaded when they are first needed: what only some brokers use (filters, schemas) would
- * otherwise cost every start its tenths of a second. Loading is synchronous, and happens once.
+ * Outside modules whose loading a start must not wait for: what only some brokers use (filters, schemas) is loaded when it
+ * is first needed; what every broker uses, and is CommonJS, is required, since an `import` first searches all of its files
+ * for the names that they export. Loading is synchronous, and happens once.
  */
 import { createRequire } from 'node:module'
 
@@ -10,4 +11,9 @@ const load = createRequire(import.meta.url)
 export function onDemand<T>(name: string): () => T {
   let module: T | undefined
   return () => (module ??= load(name) as T)
+}
+
+/** A CommonJS module, loaded now. */
+export function required<T>(name: string): T {
+  return load(name) as T
 }

@@ -10,12 +10,15 @@
  */
 import { crc32 } from 'node:zlib'
 import { TidingsError } from '@tidings/sdk/protocol'
-import Database from 'better-sqlite3'
+import type Database from 'better-sqlite3'
 import type { Clock, Random } from '../base/clock.ts'
 import { type Disk, errorCode } from '../base/disk.ts'
 import type { Latch } from '../base/latch.ts'
+import { required } from '../base/on-demand.ts'
 import type { Change, Entry } from './coordinator.ts'
 import { type Journal, MemoryCoordinator, type StoreContent } from './memory-coordinator.ts'
+
+const Store = required<typeof Database>('better-sqlite3')
 
 export const STORE_FILE = 'coordinator.sqlite'
 const SCHEMA_VERSION = 1
@@ -70,7 +73,7 @@ export async function openSqliteCoordinator(
   let database: Database.Database | undefined
   try {
     await makeFile(disk)
-    database = new Database(path, { timeout: LOCK_WAIT_MS })
+    database = new Store(path, { timeout: LOCK_WAIT_MS })
     const created = claim(database)
     if (!created) check(database, path)
     configure(database, maxBytes)

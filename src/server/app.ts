@@ -6,9 +6,11 @@ import { isUtf8 } from 'node:buffer'
 import { type IncomingMessage, type RequestListener, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { LIMITS, PUBLISH_PATH, TidingsError } from '@tidings/sdk/protocol'
-import fastify, { type FastifyInstance } from 'fastify'
+import type * as Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import type { Clock } from '../base/clock.ts'
 import { InvariantError } from '../base/invariant.ts'
+import { required } from '../base/on-demand.ts'
 import { type Logger, nullLogger } from '../base/telemetry.ts'
 import type { Host } from '../cluster/host.ts'
 import type { Routing } from '../cluster/routing.ts'
@@ -30,6 +32,8 @@ import { scheduleRoutes } from './schedule-routes.ts'
 import { segmentRoutes } from './segment-routes.ts'
 import { subscriptionRoutes } from './subscription-routes.ts'
 import { topicRoutes } from './topic-routes.ts'
+
+const { fastify } = required<typeof Fastify>('fastify')
 
 export interface ServerOptions {
   host: string

@@ -5,9 +5,14 @@
  * monitor.
  */
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type * as Prom from 'prom-client'
+import { required } from '../base/on-demand.ts'
 import type { Metrics } from '../base/telemetry.ts'
 import type { Host } from '../cluster/host.ts'
+
+const { Counter, Gauge, Histogram, Registry } = required<typeof Prom>('prom-client')
+type Gauge<T extends string = string> = Prom.Gauge<T>
+type Histogram = Prom.Histogram
 
 /** Subscriptions that are shown by name. */
 const NAMED_SUBSCRIPTIONS = 500

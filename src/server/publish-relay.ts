@@ -14,9 +14,13 @@ import {
   type PublisherFrame,
   TidingsError,
 } from '@tidings/sdk/protocol'
-import { WebSocket } from 'ws'
+import type * as Ws from 'ws'
+import { required } from '../base/on-demand.ts'
 import type { Route, Routing } from '../cluster/routing.ts'
 import { viaOf } from './forwarding.ts'
+
+const { WebSocket } = required<typeof Ws>('ws')
+type WebSocket = Ws.WebSocket
 
 /** Bytes that may wait for one broker's connection; past it the publisher is ended like one that does not read. */
 const WAITING_BYTES_MAX = 64 * 1_048_576

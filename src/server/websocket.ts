@@ -6,13 +6,19 @@ import type { IncomingMessage } from 'node:http'
 import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { BINARY_SUBPROTOCOL, CLOSE, ERRORS, LIMITS, TidingsError } from '@tidings/sdk/protocol'
-import { type RawData, type ServerOptions, WebSocket, WebSocketServer } from 'ws'
+import type * as Ws from 'ws'
+import type { RawData, ServerOptions } from 'ws'
 import type { Clock } from '../base/clock.ts'
+import { required } from '../base/on-demand.ts'
 import type { Logger } from '../base/telemetry.ts'
 import { type Admission, type Admitted, chosenSubprotocol } from './admission.ts'
 import { answerOf, errorOf, logInternal, rawAnswer } from './problem.ts'
 import type { Socket } from './session.ts'
 import { Turns } from './turns.ts'
+
+const { WebSocket, WebSocketServer } = required<typeof Ws>('ws')
+type WebSocket = Ws.WebSocket
+type WebSocketServer = Ws.WebSocketServer
 
 /** A peer that does not answer our close frame is cut off after this. */
 const CLOSE_TIMEOUT_MS = 3000
