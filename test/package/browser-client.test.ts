@@ -1,18 +1,19 @@
 /** The client as a browser has it, over fetch and a WebSocket of the web's shape: what it loads later, it finds. */
 
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
 import { createClient } from '../../sdk/dist/browser.js'
 import { startTestBroker, type TestBroker } from '../support/test-broker.ts'
 
 let broker: TestBroker
 beforeAll(async () => {
-  vi.stubGlobal('WebSocket', WebSocket)
+  // Node 20 has none of its own; where there is one, that is used.
+  const web: { WebSocket?: unknown } = globalThis
+  web.WebSocket ??= WebSocket
   broker = await startTestBroker()
 })
 afterAll(async () => {
   await broker.stop()
-  vi.unstubAllGlobals()
 })
 
 describe('the client in a browser', () => {
