@@ -139,6 +139,24 @@ describe('a compacted log', () => {
     expect(story.log.bytes).toBeLessThan(before / 5)
   })
 
+  it('leaves what is still to be committed, which might be cut off, and hides nothing behind it', async () => {
+    const story = new Story(2)
+    await story.create()
+    for (let i = 0; i < 40; i++) await story.publish([{ key: 'k', value: value(i), idempotent: false }])
+    await story.roll()
+    const { baseOffset: committed } = story.log.segments()[2]!
+    story.log.committed = () => committed
+    story.now += WINDOW_MS
+    await story.compact()
+    const offsets = [...(await story.present()).keys()]
+    expect(offsets[0]).toBe(committed - 1)
+    expect(offsets).toEqual(Array.from({ length: 41 - committed }, (_, i) => committed - 1 + i))
+    expect(story.log.compaction.state.through).toBe(committed)
+    await story.drive(story.log.truncate(committed))
+    await story.crash('power')
+    expect([...(await story.present()).keys()]).toEqual([committed - 1])
+  })
+
   it('keeps a tombstone for its time, then removes it', async () => {
     const story = await storyOf([{ key: 'a' }, { key: 'b' }, { key: 'a', value: '' }])
     await story.compact()
