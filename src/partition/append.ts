@@ -9,6 +9,7 @@ import type { CommitEntry, Records } from './commit-queue.ts'
 export interface AppendListener {
   /** As durable as the topic promises. */
   committed(baseOffset: number, timestamp: number): void
+  /** Not stored, unless it is `outcome_unknown`. */
   failed(error: TidingsError): void
   /** Asked once, when it is about to be written; false: it is not, and its listener hears nothing more. */
   isWanted?(): boolean

@@ -115,7 +115,10 @@ export class BatchPublish {
 
   /** @param what names the part that failed */
   failed(what: string, error: TidingsError): void {
-    this.#error ??= new TidingsError(error.code, `${what}: ${error.message}`, { cause: error })
+    // What nobody knows is the graver news: the others are not stored for certain.
+    if (this.#error === null || error.code === 'outcome_unknown') {
+      this.#error = new TidingsError(error.code, `${what}: ${error.message}`, { cause: error })
+    }
     this.settled()
   }
 

@@ -26,6 +26,7 @@ export interface CommitEntry {
   written(baseOffset: number, timestamp: number): void
   /** On stable storage, of every replica that counts. Promise 1 of DESIGN.md hangs on this call alone. */
   durable(baseOffset: number, timestamp: number): void
+  /** Not stored, unless it is `outcome_unknown`. */
   failed(error: TidingsError): void
 }
 

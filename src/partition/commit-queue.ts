@@ -133,8 +133,9 @@ export class GroupCommit implements CommitQueue {
   }
 
   /**
-   * This broker does not lead any more: everybody who did not hear `durable` hears the error, which must say that it
-   * may be stored or not, and nothing is written any more but for a write that is under way, which `close` awaits.
+   * This broker does not lead any more. Who was not written yet hears the error; who was, and did not hear `durable`, may
+   * be stored with whoever leads next or not, and hears that (`outcome_unknown`). Nothing is written any more but for a
+   * write that is under way, which `close` awaits.
    */
   abandon(error: TidingsError): void {
     if (this.#abandoned || this.#options.latch.tripped) return
@@ -143,7 +144,7 @@ export class GroupCommit implements CommitQueue {
     this.#queuedBytes = 0
     this.#unsyncedBytes = 0
     this.#writeWanted = false
-    this.#placed.fail(error)
+    this.#placed.fail(inDoubt(error))
     for (const { entry } of queue) entry.failed(error)
     this.#kick()
   }
@@ -213,7 +214,7 @@ export class GroupCommit implements CommitQueue {
     this.#writing = false
     if (latch.tripped || placed.length === 0) return
     if (this.#abandoned) {
-      for (const { entry } of placed) entry.failed(this.#abandoned)
+      for (const { entry } of placed) entry.failed(inDoubt(this.#abandoned))
       return
     }
     quorum.appended()
@@ -321,6 +322,11 @@ export class GroupCommit implements CommitQueue {
       this.#kick()
     })
   }
+}
+
+function inDoubt(error: TidingsError): TidingsError {
+  const detail = `nobody knows whether it was stored, since ${error.message}: ask for it, or repeat it with the same key`
+  return new TidingsError('outcome_unknown', detail, { cause: error })
 }
 
 function storageFull(): TidingsError {

@@ -324,8 +324,9 @@ export class LogPartition implements Partition {
   }
 
   /**
-   * This broker does not lead the topic any more. Who waits hears the error, which must say that what was asked may be
-   * done or not; nothing is written once `close` has resolved.
+   * This broker does not lead the topic any more. Who waits hears the error, or that nobody knows whether what was asked
+   * is done; nothing is written once `close` has resolved.
+   * @param error `no_leader`; its detail goes on after "since"
    */
   abandon(error: TidingsError): void {
     this.#maintenance.abandon()

@@ -155,7 +155,9 @@ export class Producers {
     this.#window.failed(producerId, sequence, this.#clock.monotonic())
     const detail = `frame ${sequence} of the producer, which comes first, has failed: ${error.message}`
     const later = this.#underWay.get(producerId)?.filter((one) => one.sequence > sequence) ?? []
-    for (const one of later) one.giveUp(new TidingsError(error.code, detail, { cause: error }))
+    // What is given up before it was written is not stored, whatever becomes of the one before.
+    const code = error.code === 'outcome_unknown' ? 'no_leader' : error.code
+    for (const one of later) one.giveUp(new TidingsError(code, detail, { cause: error }))
   }
 
   ended(frame: FrameUnderWay): void {
@@ -174,6 +176,8 @@ class FrameUnderWay {
   /** Where each part is; null: not stored, or not yet. */
   readonly #places: (StoredFrame | null)[]
   readonly #done: ProduceDone
+  /** Leadership was lost after some of it was written: with whoever leads next it may be stored or not. */
+  #isInDoubt = false
   #waiting: ProduceDone[] | null = null
   #open: PartUnderWay[] = []
   #unsettled = 0
@@ -235,6 +239,7 @@ class FrameUnderWay {
   }
 
   failed(error: TidingsError): void {
+    this.#isInDoubt ||= error.code === 'outcome_unknown'
     if (this.#error === null) {
       this.#error = error
       this.#producers.failed(this, error)
@@ -262,7 +267,7 @@ class FrameUnderWay {
       const place = this.#places[i]
       return place ? [{ partition, ...place }] : []
     })
-    const receipt = stored.length === 0 ? undefined : { parts: stored, partOf, duplicate: !isFirst }
+    const receipt = stored.length === 0 && !this.#isInDoubt ? undefined : { parts: stored, partOf, duplicate: !isFirst }
     this.#done(this.#error, receipt)
     for (const done of this.#waiting ?? []) done(this.#error, receipt && { ...receipt, duplicate: true })
   }

@@ -65,5 +65,5 @@ export class HeldTerm implements Term {
 }
 
 export function noLeader(): TidingsError {
-  return new TidingsError('no_leader', 'another broker leads the topic now: it may be stored or not')
+  return new TidingsError('no_leader', 'another broker leads the topic now')
 }

@@ -5,6 +5,7 @@
 import { recordValueAt, type TopicSettings } from '@tidings/sdk/protocol'
 import { nullLogger } from '../../src/base/telemetry.ts'
 import { LogPartition, type PartitionEnvironment } from '../../src/partition/partition.ts'
+import { aloneTerm, type Term } from '../../src/partition/quorum.ts'
 import { HostedTopic } from '../../src/partition/topic.ts'
 import { SimClock } from '../../src/testing/sim-clock.ts'
 import { SimDisk } from '../../src/testing/sim-disk.ts'
@@ -17,6 +18,7 @@ export interface ProducerRigOptions {
   partitions?: number
   settings?: Partial<TopicSettings>
   seed?: number
+  term?: Term
 }
 
 export class ProducerRig {
@@ -28,8 +30,10 @@ export class ProducerRig {
   poison: Error[] = []
   #environment!: PartitionEnvironment
   readonly #settings: TopicSettings
+  readonly #term: Term
 
-  constructor({ partitions = 1, settings = {}, seed = 2 }: ProducerRigOptions) {
+  constructor({ partitions = 1, settings = {}, seed = 2, term = aloneTerm(1) }: ProducerRigOptions) {
+    this.#term = term
     this.disk = new SimDisk({ random: new SimRandom(seed) })
     this.#settings = topicSettings({ partitions, deduplicationWindowMs: 60_000, ...settings })
   }
@@ -38,7 +42,7 @@ export class ProducerRig {
     const mounted = this.disk.mount()
     const errors: string[] = []
     const logger = { ...nullLogger, error: (_: object, message: string) => void errors.push(message) }
-    const shared = await environment(mounted, this.clock, { logger })
+    const shared = await environment(mounted, this.clock, { logger, term: this.#term })
     this.errors = errors
     this.poison = shared.poison
     this.#environment = shared

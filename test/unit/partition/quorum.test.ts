@@ -4,10 +4,12 @@ import { Log } from '../../../src/log/log.ts'
 import type { CommitEntry, Records } from '../../../src/partition/commit-entry.ts'
 import { GroupCommit } from '../../../src/partition/commit-queue.ts'
 import { LogPartition } from '../../../src/partition/partition.ts'
+import type { PublishInput } from '../../../src/partition/topic.ts'
 import { SimClock } from '../../../src/testing/sim-clock.ts'
 import { SimDisk } from '../../../src/testing/sim-disk.ts'
 import { SimRandom } from '../../../src/testing/sim-random.ts'
 import { HeldQuorum, HeldTerm, noLeader } from '../../support/held-quorum.ts'
+import { producerRig } from '../../support/producer-rig.ts'
 import { settle } from '../../support/settle.ts'
 import { environment, logOptions, record, topicSettings } from '../../support/storage.ts'
 
@@ -174,8 +176,8 @@ describe('a commit queue whose log is copied', () => {
     await isClosed
     quorum.move({ durable: 100 })
     expect(durable.events).toEqual(['written 0', 'durable 0'])
-    expect(synced.events).toEqual(['written 1', 'failed no_leader'])
-    expect(writing.events).toEqual(['failed no_leader'])
+    expect(synced.events).toEqual(['written 1', 'failed outcome_unknown'])
+    expect(writing.events).toEqual(['failed outcome_unknown'])
     expect(queued.events).toEqual(['failed no_leader'])
     expect(log.nextOffset).toBe(3)
     expect(quorum.listeners).toBe(0)
@@ -311,6 +313,50 @@ describe('a partition whose logs are copied', () => {
     await rested()
     partition.abandon(noLeader())
     await partition.close()
-    expect(heard).toEqual(['no_leader'])
+    expect(heard).toEqual(['outcome_unknown'])
+  })
+})
+
+describe('a topic that loses its leader', () => {
+  it('says of what is in its log that nobody knows, and of the rest that it is not stored', async () => {
+    const rig = await producerRig({ term: new HeldTerm(3) })
+    const heard: string[] = []
+    const produce = (sequence: number): void =>
+      rig.topic.produce(
+        { producerId: 9, sequence, partitionCount: 1, count: 1, records: record('x') },
+        (error, receipt) =>
+          heard.push(`${sequence} ${error?.code} ${receipt ? `in doubt ${receipt.parts.length}` : 'not stored'}`),
+      )
+    produce(0)
+    await rested()
+    produce(1)
+    rig.topic.abandon(noLeader())
+    produce(2)
+    expect(heard.sort()).toEqual(['0 outcome_unknown in doubt 0', '1 no_leader not stored', '2 overloaded not stored'])
+    await rig.close()
+  })
+
+  it('says the same of a batch of which only a part is in the log', async () => {
+    const rig = await producerRig({ partitions: 2, term: new HeldTerm(3) })
+    const message = (partition: number): PublishInput => ({
+      key: null,
+      value: Buffer.from('x'),
+      contentType: 'text/plain',
+      headers: [],
+      idempotencyKey: null,
+      partition,
+      ttlMs: null,
+      valueChecked: true,
+    })
+    const codes: unknown[] = []
+    const release = rig.disk.stall(({ path }) => path.includes('topic-0/data'))
+    rig.topic.publishAll([message(0)], (error) => codes.push(error?.code))
+    await rested()
+    rig.topic.publishAll([message(0), message(1)], (error) => codes.push(error?.code))
+    await rested()
+    rig.topic.abandon(noLeader())
+    release()
+    await rig.close()
+    expect(codes).toEqual(['outcome_unknown', 'outcome_unknown'])
   })
 })
