@@ -10,8 +10,12 @@ import { SpaceGuard } from './base/space-guard.ts'
 import type { Logger } from './base/telemetry.ts'
 import { BrokerHost } from './cluster/broker-host.ts'
 import { Catalog } from './cluster/catalog.ts'
+import { ClusterNode, type ClusterOptions } from './cluster/cluster-node.ts'
 import type { Coordinator } from './cluster/coordinator.ts'
+import type { PeerNetwork } from './cluster/peer-network.ts'
+import type { Hello } from './cluster/peer-protocol.ts'
 import type { Routing } from './cluster/routing.ts'
+import type { Seat } from './cluster/seat.ts'
 import { CacheBudget } from './log/batch-cache.ts'
 import { OpenSegments } from './log/open-segments.ts'
 import { RememberedBudget } from './partition/remembered-budget.ts'
@@ -27,7 +31,9 @@ export interface BrokerPorts {
   /** Trips when nothing may be acknowledged any more; whoever made it ends the process. */
   latch: Latch
   coordinator: Coordinator
-  /** Who answers for which topic, in a cluster. */
+  /** How other brokers are reached: then this one is a node of a cluster, whose store the coordinator is. */
+  network?: (hello: () => Hello) => PeerNetwork
+  /** Who answers for which topic, where no cluster says so. */
   routing?: Routing
   /** The coordinator's store was made just now. */
   coordinatorIsNew: boolean
@@ -49,6 +55,8 @@ export interface BrokerOptions extends ServerOptions {
   rememberedBytes: number
   /** Disk space that publishes leave free. */
   reserveBytes: number
+  /** Of a node of a cluster. */
+  cluster?: Omit<ClusterOptions, 'nodeId' | 'version'>
 }
 
 /** Sealed segments open for reading at once. */
@@ -59,15 +67,23 @@ export class Broker {
   readonly server: Server
   readonly #ports: BrokerPorts
   readonly #space: SpaceGuard
+  readonly #node: ClusterNode | null
 
   private constructor(ports: BrokerPorts, options: BrokerOptions, space: SpaceGuard) {
     const { clock, logger, metrics } = ports
     this.#ports = ports
     this.#space = space
-    this.host = createHost(ports, options, space)
+    this.#node = null
+    if (ports.network && options.cluster) {
+      const { host, node } = createClusteredHost(ports, options, ports.network, options.cluster, space)
+      this.host = host
+      this.#node = node
+    } else {
+      this.host = createHost(ports, options, space)
+    }
     this.server = new Server({
       host: this.host,
-      routing: ports.routing ?? null,
+      routing: this.#node?.routing ?? ports.routing ?? null,
       clock,
       logger,
       metrics,
@@ -92,13 +108,16 @@ export class Broker {
     const address = await this.server.listen()
     await this.#ports.coordinatorReady?.()
     await this.host.open()
+    await this.#node?.start()
     return address
   }
 
   /** Stops taking work, finishes what is in flight, tells consumers to reconnect, closes the files. */
   async stop(): Promise<void> {
+    await this.#node?.drain()
     this.host.drain()
     await this.server.drain()
+    await this.#node?.stop()
     await this.host.close()
     this.#space.stop()
     await this.#ports.coordinator.close()
@@ -106,11 +125,33 @@ export class Broker {
   }
 }
 
+/** A host that sits in a cluster, and the node that it is a part of: each needs the other. */
+function createClusteredHost(
+  ports: BrokerPorts,
+  options: BrokerOptions,
+  networkOf: (hello: () => Hello) => PeerNetwork,
+  cluster: Omit<ClusterOptions, 'nodeId' | 'version'>,
+  space: SpaceGuard,
+): { host: BrokerHost; node: ClusterNode } {
+  const { nodeId, version } = options
+  const catalog: Catalog = new Catalog(ports.coordinator, ports.random, { guards: (topicId) => node.guards(topicId) })
+  const network = networkOf(() => node.hello)
+  const node: ClusterNode = new ClusterNode({ ...ports, network, catalog }, { ...cluster, nodeId, version }, () => host)
+  const host: BrokerHost = createHost(ports, options, space, { catalog, seat: node.replicas })
+  return { host, node }
+}
+
 /** What the broker hosts, over its ports; it opens nothing yet. */
-export function createHost(ports: BrokerPorts, options: BrokerOptions, space: SpaceGuard): BrokerHost {
+export function createHost(
+  ports: BrokerPorts,
+  options: BrokerOptions,
+  space: SpaceGuard,
+  clustered?: { catalog: Catalog; seat: Seat },
+): BrokerHost {
   const { clock, random, logger, metrics, latch } = ports
   return new BrokerHost({
-    catalog: new Catalog(ports.coordinator, random),
+    catalog: clustered?.catalog ?? new Catalog(ports.coordinator, random),
+    ...(clustered && { seat: clustered.seat }),
     catalogIsNew: ports.coordinatorIsNew,
     random,
     nodeId: options.nodeId,

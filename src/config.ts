@@ -6,7 +6,7 @@
  */
 import { LIMITS } from '@tidings/sdk/protocol'
 import { isLoopback } from './base/loopback.ts'
-import { clusterProblem, endpointsFrom, isKeyPrefix, originOf } from './cluster/etcd-settings.ts'
+import { clusterProblem, endpointsFrom, isKeyPrefix, originOf } from './cluster/cluster-settings.ts'
 
 interface Kind<T> {
   /** What a value looks like, for errors and help. */
@@ -168,6 +168,28 @@ export const SETTINGS = {
   etcdCert: hidden<string | null>(text, null, 'file with the certificate that is shown to etcd'),
   etcdKey: hidden<string | null>(text, null, 'file with its key'),
   advertise: hidden<string | null>(url, null, 'URL under which the other nodes and clients reach this one'),
+  peerHost: hidden<string | null>(text, null, 'address on which other brokers reach this one; that of --host without'),
+  peerPort: hidden(integer(0, 65_535), 7071, 'port for other brokers; 0 takes a free one'),
+  peerCa: hidden<string | null>(text, null, 'file with the certificates of authorities that brokers are signed by'),
+  peerCert: hidden<string | null>(
+    text,
+    null,
+    'file with the certificate that this broker shows to others: its name is --node-id',
+  ),
+  peerKey: hidden<string | null>(text, null, 'file with its key'),
+  rack: hidden<string | null>(text, null, 'what fails together with this node: copies are spread over racks'),
+  leaseMs: hidden(integer(1000, 60_000), 5000, 'a broker that is not heard of for so long is taken for dead'),
+  replicaLagMs: hidden(integer(500, 600_000), 3000, 'a copy that is so far behind does not count as in sync'),
+  defaultReplicationFactor: hidden(
+    integer(1, LIMITS.replicationFactor),
+    3,
+    'copies of a topic whose maker does not say, in a cluster',
+  ),
+  defaultMinInSyncReplicas: hidden(
+    integer(1, LIMITS.replicationFactor),
+    2,
+    'copies that must be in sync for a publish to be taken, where its maker does not say',
+  ),
 }
 
 type SettingName = keyof typeof SETTINGS
@@ -216,7 +238,14 @@ export function resolveConfig({ flags, env, file }: ConfigSources): Config {
 
 /** Refuses an address that others reach while nothing protects the broker. */
 export function checkExposure(config: Config): void {
-  if (config.insecure || isLoopback(config.host)) return
+  if (config.insecure) return
+  const peerHost = config.peerHost ?? config.host
+  if (config.etcd.length > 0 && config.peerCert === null && !isLoopback(peerHost)) {
+    throw new ConfigError(
+      `--peer-host ${peerHost}: whoever reaches it can pose as a broker; give certificates (--peer-ca, --peer-cert, --peer-key), or --insecure to do without`,
+    )
+  }
+  if (isLoopback(config.host)) return
   throw new ConfigError(
     `--host ${config.host}: the broker has no authentication or TLS yet and binds loopback only; give --insecure to listen there all the same`,
   )

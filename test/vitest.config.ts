@@ -6,7 +6,15 @@ const source = { resolve: { conditions: ['@tidings/source'] }, ssr: { resolve: {
 export default defineConfig({
   test: {
     projects: [
-      { ...source, test: { name: 'unit', root: import.meta.dirname, include: ['tidy.test.ts', 'unit/**/*.test.ts'] } },
+      {
+        ...source,
+        test: {
+          name: 'unit',
+          root: import.meta.dirname,
+          include: ['tidy.test.ts', 'unit/**/*.test.ts'],
+          testTimeout: 20_000,
+        },
+      },
       {
         ...source,
         test: {

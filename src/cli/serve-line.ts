@@ -109,7 +109,7 @@ function takesNext(name: string, next: string | undefined): boolean {
 
 /** A file that is named is looked at now, and not when it is needed for the first time. */
 function checkFiles(config: Config, readFile: (path: string) => string): void {
-  for (const name of ['etcdCa', 'etcdCert', 'etcdKey'] as const) {
+  for (const name of ['etcdCa', 'etcdCert', 'etcdKey', 'peerCa', 'peerCert', 'peerKey'] as const) {
     const path = config[name]
     if (path === null) continue
     try {

@@ -7,10 +7,12 @@ import { errorCode } from '../base/disk.ts'
 import { Latch } from '../base/latch.ts'
 import { makeDataDirectory, nodeDisk } from '../base/node-disk.ts'
 import { Broker } from '../broker.ts'
+import type { Hello } from '../cluster/peer-protocol.ts'
 import type { Config } from '../config.ts'
 import { createLogger } from '../server/logging.ts'
 import { createMetrics } from '../server/metrics.ts'
 import { openCoordinator } from './open-coordinator.ts'
+import { clusterOf, peerNetwork } from './peer-network.ts'
 import { startProblem } from './start-problem.ts'
 
 const EXIT = { cannotRun: 1, failed: 70 } as const
@@ -31,7 +33,11 @@ export async function serve(config: Config, version: string): Promise<void> {
   const disk = nodeDisk(config.dataDir)
   const ports = { disk, clock: systemClock, random: systemRandom, latch, logger }
   const coordinator = await openCoordinator(config, ports)
-  const broker = await Broker.create({ ...ports, ...coordinator, metrics: createMetrics() }, { ...config, version })
+  const network = config.etcd.length === 0 ? null : (hello: () => Hello) => peerNetwork(config, ports, hello)
+  const broker = await Broker.create(
+    { ...ports, ...coordinator, ...(network && { network }), metrics: createMetrics() },
+    { ...config, version, ...(network && { cluster: clusterOf(config) }) },
+  )
   stopOnSignal(broker, logger)
   const { url } = await broker.start()
   logger.info({ url, dataDir: config.dataDir, version, docs: `${url}/docs` }, `tidings is ready on ${url}`)

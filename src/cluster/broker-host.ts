@@ -10,18 +10,20 @@ import { checkName, checkTopicOrPattern, isPattern, TidingsError, type TopicSett
 import type { Clock, Random, Timer } from '../base/clock.ts'
 import { Serial } from '../base/serial.ts'
 import type { Logger } from '../base/telemetry.ts'
-import { LogPartition, type PartitionEnvironment } from '../partition/partition.ts'
-import { aloneTerm } from '../partition/quorum.ts'
-import { HostedTopic, type Topic, type TopicEnd } from '../partition/topic.ts'
+import type { PartitionEnvironment } from '../partition/partition.ts'
+import { aloneTerm, type Term } from '../partition/quorum.ts'
+import type { Topic } from '../partition/topic.ts'
 import { acceptTopicSettings } from '../partition/topic-settings.ts'
-import { CursorStore } from '../subscription/cursor-store.ts'
 import type { Subscription } from '../subscription/subscription.ts'
 import type { TopicDirectory } from '../subscription/topic-directory.ts'
-import type { Catalog, CatalogSubscription, CatalogTopic } from './catalog.ts'
+import type { Catalog, TopicReference } from './catalog.ts'
+import { AloneFacts, type ClusterFacts } from './cluster-facts.ts'
 import type { Host } from './host.ts'
 import type { Hosted } from './hosted.ts'
+import { HostedTopics } from './hosted-topics.ts'
 import { PatternHost } from './pattern-host.ts'
 import { forgetRedrives } from './redrive-cursors.ts'
+import { apart, type Seat } from './seat.ts'
 import { SubscriptionExpiry } from './subscription-expiry.ts'
 import {
   SubscriptionHost,
@@ -30,6 +32,7 @@ import {
   unlessGone,
 } from './subscription-host.ts'
 import { TopicFiles } from './topic-files.ts'
+import { TopicMaker } from './topic-maker.ts'
 import { TopicQuota } from './topic-quota.ts'
 import { type WhyRetained, whyRetained } from './why-retained.ts'
 
@@ -37,6 +40,8 @@ export interface HostOptions {
   catalog: Catalog
   /** There must be no files of topics then. */
   catalogIsNew: boolean
+  /** In a cluster: what the host leads it is told topic by topic. Absent: it is alone, and leads everything. */
+  seat?: Seat
   random: Random
   nodeId: string
   autoCreateTopics: boolean
@@ -54,7 +59,8 @@ type State = 'recovering' | 'serving' | 'draining'
 export class BrokerHost implements Host {
   readonly #options: HostOptions
   readonly #catalog: Catalog
-  readonly #files: TopicFiles
+  readonly files: TopicFiles
+  readonly facts: ClusterFacts
   readonly #subscriptions: SubscriptionHost
   readonly #expiry: SubscriptionExpiry
   readonly #patterns: PatternHost
@@ -69,12 +75,20 @@ export class BrokerHost implements Host {
     find: (name) => this.#hosted.get(name) ?? null,
     // Whether topics come into being by themselves is about clients' typing errors; this name stands in settings.
     open: async (name, like) => {
-      const maxMessageBytes = this.#hosted.get(like)?.topic.settings.maxMessageBytes
-      if (!this.#hosted.has(name)) await this.putTopic(name, { maxMessageBytes })
+      const model = this.#hosted.get(like)?.topic
+      if (!this.#hosted.has(name)) {
+        if (this.#options.seat?.isElsewhere(name)) throw apart(name)
+        await this.#putTopic(name, { maxMessageBytes: model?.settings.maxMessageBytes }, model?.id)
+      }
       return this.#find(name)
     },
   }
-  #environment: PartitionEnvironment
+  /** What all partitions here share. */
+  readonly environment: Omit<PartitionEnvironment, 'term'>
+  readonly #topics: HostedTopics
+  readonly #maker: TopicMaker
+  /** Under which a broker that is alone leads everything. */
+  #term: Term = aloneTerm(0)
   #state: State = 'recovering'
   #timer: Timer | null = null
   #maintenance: Promise<void> = Promise.resolve()
@@ -82,9 +96,9 @@ export class BrokerHost implements Host {
   constructor(options: HostOptions) {
     this.#options = options
     this.#catalog = options.catalog
-    this.#environment = { ...options.environment, random: options.random, background: new Serial(), term: aloneTerm(0) }
+    this.environment = { ...options.environment, random: options.random, background: new Serial() }
     this.#quota = new TopicQuota(options.maxTopics, () => this.#hosted.size)
-    this.#files = new TopicFiles(options.environment.disk, options.random)
+    this.files = new TopicFiles(options.environment.disk, options.random)
     this.#clock = options.environment.clock
     this.#logger = options.environment.logger
     const { catalog, random } = options
@@ -103,6 +117,16 @@ export class BrokerHost implements Host {
     }
     this.#subscriptions = new SubscriptionHost(shared)
     this.#patterns = new PatternHost(shared)
+    this.#topics = new HostedTopics({
+      environment: this.environment,
+      files: this.files,
+      random,
+      subscriptions: this.#subscriptions,
+      patterns: this.#patterns,
+      byName: this.#hosted,
+    })
+    this.facts = options.seat?.facts ?? new AloneFacts(this)
+    this.#maker = new TopicMaker({ catalog, random, topics: this.#topics, seat: options.seat ?? null })
     this.#expiry = new SubscriptionExpiry({
       clock: this.#clock,
       logger: this.#logger,
@@ -112,11 +136,11 @@ export class BrokerHost implements Host {
     this.#startedAt = this.#clock.now()
   }
 
-  /** Opens everything that the catalog lists. Throws CorruptionError; then nothing was changed. */
+  /** Opens everything that the catalog lists; in a cluster nothing, see `lead`. Throws CorruptionError; then nothing was changed. */
   async open(): Promise<void> {
-    const term = aloneTerm(await this.#catalog.nodeEpoch(this.#options.nodeId))
-    this.#environment = { ...this.#environment, term }
-    await this.#files.prepare(this.#options.catalogIsNew)
+    await this.files.prepare(this.#options.catalogIsNew)
+    if (this.#options.seat) return this.#serve()
+    this.#term = aloneTerm(await this.#catalog.nodeEpoch(this.#options.nodeId))
     // Finishes the deletions that a crash interrupted.
     for (const { id } of await this.#catalog.tombstones()) await this.#bury(id)
     const topics = await this.#catalog.topics()
@@ -126,17 +150,19 @@ export class BrokerHost implements Host {
     const openSome = async (): Promise<void> => {
       for (let topic = queue.shift(); topic; topic = queue.shift()) {
         const { id } = topic
-        await this.#openTopic(
-          topic,
-          subscriptions.filter(({ topicId }) => topicId === id),
-        )
+        const its = subscriptions.filter(({ topicId }) => topicId === id)
+        await this.#topics.open(topic, its, this.#term)
       }
     }
     await Promise.all(Array.from({ length: OPENING_AT_ONCE }, openSome))
     const known = new Set(subscriptions.map(({ id }) => id))
     forgetRedrives(this.#hosted.values(), (id) => !known.has(id))
-    const strangers = await this.#files.strangers(topics.map(({ id }) => id))
+    const strangers = await this.files.strangers(topics.map(({ id }) => id))
     if (strangers.length > 0) this.#logger.warn({ strangers }, 'partition directories that belong to no topic')
+    this.#serve()
+  }
+
+  #serve(): void {
     this.#state = 'serving'
     for (const { topic } of this.#hosted.values()) topic.start()
     this.#scheduleMaintenance()
@@ -165,17 +191,28 @@ export class BrokerHost implements Host {
     return (await this.putTopic(name, {})).topic
   }
 
-  async putTopic(name: string, patch: unknown): Promise<{ topic: Topic; created: boolean }> {
+  putTopic(name: string, patch: unknown): Promise<{ topic: Topic; created: boolean }> {
+    return this.#putTopic(name, patch)
+  }
+
+  async #putTopic(name: string, patch: unknown, like?: string): Promise<{ topic: Topic; created: boolean }> {
     checkName('topic', name)
     this.#mustServe()
     return this.#changes.run(name, async () => {
       const hosted = this.#hosted.get(name)
       if (!hosted) {
-        const settings = acceptTopicSettings(null, patch)
-        return { topic: await this.#quota.make(() => this.#createTopic(name, settings)), created: true }
+        const settings = this.#accept(null, patch)
+        return {
+          topic: await this.#quota.make(() => this.#maker.make(name, settings, this.#term, like ?? null)),
+          created: true,
+        }
       }
-      await this.#updateTopic(hosted, patch)
-      return { topic: hosted.topic, created: false }
+      const { topic } = hosted
+      const change = (current: TopicSettings): TopicSettings => this.#accept(current, patch)
+      await this.#topics.change(hosted, change(topic.settings), async () => {
+        return (await this.#catalog.updateTopic(topic, change)).settings
+      })
+      return { topic, created: false }
     })
   }
 
@@ -192,10 +229,13 @@ export class BrokerHost implements Host {
       await this.#catalog.deleteTopic(name).catch(unlessGone)
       this.#hosted.delete(name)
       this.#patterns.went(name)
-      await this.#closeTopic(hosted, 'deleted')
+      // Nobody copies it any more, so nothing that waits for that would end.
+      if (this.#options.seat) this.#topics.abandon(hosted, topicNotFound(name))
+      await this.#topics.close(hosted, 'deleted')
       const gone = new Set([...hosted.subscriptions.values()].map(({ id }) => id))
       forgetRedrives(this.#hosted.values(), (id) => gone.has(id))
-      await this.#bury(hosted.topic.id)
+      // In a cluster the others have files to bury too.
+      if (!this.#options.seat) await this.#bury(hosted.topic.id)
       return true
     })
   }
@@ -238,12 +278,14 @@ export class BrokerHost implements Host {
 
   notReady(): string | null {
     if (this.#state !== 'serving') return this.#state
-    if (this.#environment.latch.tripped) return 'failed'
-    return this.#environment.space.full ? 'storage_full' : null
+    const { seat } = this.#options
+    if (seat?.notReady) return seat.notReady
+    if (this.environment.latch.tripped) return 'failed'
+    return this.environment.space.full ? 'storage_full' : null
   }
 
   node(): { id: string; epoch: number; startedAt: number } {
-    return { id: this.#options.nodeId, epoch: this.#environment.term.epoch, startedAt: this.#startedAt }
+    return { id: this.#options.nodeId, epoch: this.#term.epoch, startedAt: this.#startedAt }
   }
 
   /** Readiness ends, changes are refused; publishes and acknowledgements go on until `close`. */
@@ -260,12 +302,54 @@ export class BrokerHost implements Host {
     await this.#expiry.stop()
     await this.#maintenance
     await this.#patterns.close()
-    await Promise.all([...this.#hosted.values()].map((hosted) => this.#closeTopic(hosted, 'closing')))
+    await Promise.all([...this.#hosted.values()].map((hosted) => this.#topics.close(hosted, 'closing')))
     this.#hosted.clear()
   }
 
+  /** This broker leads the topic from now on (in a cluster): opens it to clients. Rejects with CorruptionError. */
+  async lead({ id, name }: TopicReference, term: Term): Promise<void> {
+    await this.#changes.run(name, async () => {
+      const entry = await this.#catalog.topic(name)
+      if (entry?.id !== id) throw topicNotFound(name)
+      const { topic } = await this.#topics.open(entry, await this.#catalog.subscriptions(id), term)
+      topic.start()
+    })
+  }
+
+  /**
+   * It does not lead the topic any more. With an error nothing can be finished, and whoever waits hears it; else all
+   * that was asked is done first, and `settled` is called before the files are closed. Their end is awaited.
+   */
+  async resign({ id, name }: TopicReference, how: TidingsError | { settled(): Promise<void> }): Promise<void> {
+    const isLost = TidingsError.is(how)
+    const hosted = (): Hosted | null => this.#topics.byId(id)
+    if (isLost) this.#topics.abandon(hosted(), how)
+    await this.#changes.run(name, async () => {
+      const leaving = hosted()
+      if (!leaving) return
+      if (isLost) this.#topics.abandon(leaving, how)
+      this.#hosted.delete(name)
+      this.#patterns.went(name)
+      await this.#topics.close(leaving, 'moved', isLost ? {} : how)
+    })
+  }
+
+  /** Whether clients are served with the topic. */
+  serves(topicId: string): boolean {
+    return this.#topics.byId(topicId) !== null
+  }
+
+  #accept(current: TopicSettings | null, patch: unknown): TopicSettings {
+    return acceptTopicSettings(current, patch, this.#options.seat?.copies ?? null)
+  }
+
   #keeperOf(topic: string): SubscriptionKeeper {
-    return isPattern(checkTopicOrPattern(topic)) ? this.#patterns : this.#subscriptions
+    if (!isPattern(checkTopicOrPattern(topic))) return this.#subscriptions
+    if (!this.#options.seat) return this.#patterns
+    throw new TidingsError(
+      'invalid_argument',
+      'subscriptions to a pattern are not there in a cluster yet: name a topic',
+    )
   }
 
   #find(name: string): Hosted {
@@ -287,91 +371,9 @@ export class BrokerHost implements Host {
     throw new TidingsError('overloaded', `the broker is ${this.#state}: try again in a moment`)
   }
 
-  async #createTopic(name: string, settings: TopicSettings): Promise<HostedTopic> {
-    const id = this.#options.random.id()
-    const partitions = await this.#files.createPartitions(this.#environment, id, 0, settings)
-    const giveUp = async (): Promise<void> => {
-      // Whether it is in the catalog may be unknown: its files must stay.
-      for (const partition of partitions) await partition.close()
-    }
-    let created: { topic: CatalogTopic; created: boolean }
-    try {
-      created = await this.#catalog.createTopic(name, id, settings)
-    } catch (error) {
-      await giveUp()
-      throw error
-    }
-    if (created.created) return (await this.#host(created.topic, partitions)).topic
-    // An earlier creation whose outcome was unknown has happened after all.
-    await giveUp()
-    const { topic } = await this.#openTopic(created.topic, await this.#catalog.subscriptions(created.topic.id))
-    topic.start()
-    return topic
-  }
-
-  async #updateTopic(hosted: Hosted, patch: unknown): Promise<void> {
-    const { topic } = hosted
-    const planned = acceptTopicSettings(topic.settings, patch)
-    const added = await this.#files.createPartitions(this.#environment, topic.id, topic.partitions.length, planned)
-    let settings: TopicSettings
-    try {
-      const change = (current: TopicSettings): TopicSettings => acceptTopicSettings(current, patch)
-      settings = (await this.#catalog.updateTopic(topic, change)).settings
-    } catch (error) {
-      // Whether the topic has grown may be unknown: the files stay.
-      for (const partition of added) await partition.close()
-      throw error
-    }
-    topic.configure(settings)
-    for (const partition of added) {
-      const cursors = await CursorStore.open(partition, this.#clock, this.#logger)
-      hosted.cursors.push(cursors)
-      topic.partitions.push(partition)
-      for (const subscription of hosted.subscriptions.values())
-        subscription.addPartition({ topic: topic.name, partition, cursors })
-      this.#patterns.grew(hosted, partition.number)
-    }
-    if (added.length > 0) topic.changed('grown')
-  }
-
-  async #openTopic(entry: CatalogTopic, subscriptions: CatalogSubscription[]): Promise<Hosted> {
-    const partitions: LogPartition[] = []
-    for (let number = 0; number < entry.settings.partitions; number++) {
-      partitions.push(await LogPartition.open(this.#environment, entry.id, number, entry.settings))
-    }
-    const hosted = await this.#host(entry, partitions)
-    for (const subscription of subscriptions) this.#subscriptions.host(hosted, subscription)
-    const known = new Set([...subscriptions.map(({ id }) => id), ...this.#patterns.idsOf(entry.name)])
-    for (const store of hosted.cursors) {
-      for (const id of store.subscriptionIds) if (!known.has(id)) store.delete(id)
-    }
-    return hosted
-  }
-
-  async #host(entry: CatalogTopic, partitions: LogPartition[]): Promise<Hosted> {
-    const { random } = this.#options
-    const ports = { clock: this.#clock, random, environment: this.#environment }
-    const topic = new HostedTopic(entry, entry.settings, partitions, ports)
-    await topic.recover()
-    const cursors: CursorStore[] = []
-    for (const partition of partitions) cursors.push(await CursorStore.open(partition, this.#clock, this.#logger))
-    const hosted: Hosted = { topic, cursors, subscriptions: new Map() }
-    this.#hosted.set(entry.name, hosted)
-    this.#patterns.came(hosted)
-    return hosted
-  }
-
-  async #closeTopic(hosted: Hosted, why: TopicEnd): Promise<void> {
-    hosted.topic.changed(why)
-    await Promise.all([...hosted.subscriptions.values()].map((subscription) => subscription.close(why)))
-    for (const store of hosted.cursors) store.close()
-    await hosted.topic.close()
-    await Promise.all(hosted.topic.partitions.map((partition) => partition.close()))
-  }
-
   /** Removes the files of a deleted topic, then its tombstone. */
   async #bury(topicId: string): Promise<void> {
-    await this.#files.bury(topicId, () => this.#catalog.forgetTombstone(topicId))
+    await this.files.bury(topicId, () => this.#catalog.forgetTombstone(topicId))
   }
 
   #scheduleMaintenance(): void {

@@ -4,6 +4,7 @@
  */
 import type { Topic } from '../partition/topic.ts'
 import type { Subscription } from '../subscription/subscription.ts'
+import type { ClusterFacts } from './cluster-facts.ts'
 import type { WhyRetained } from './why-retained.ts'
 
 export interface Host {
@@ -31,4 +32,6 @@ export interface Host {
   /** Why the node cannot serve now (`recovering`, `draining`, `storage_full`, …), or null. */
   notReady(): string | null
   node(): { id: string; epoch: number; startedAt: number }
+  /** What can be told of the cluster, which may be this broker alone. */
+  readonly facts: ClusterFacts
 }

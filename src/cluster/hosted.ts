@@ -1,4 +1,5 @@
 /** One topic with all that hangs on it, as the host has it open. */
+import type { Term } from '../partition/quorum.ts'
 import type { HostedTopic } from '../partition/topic.ts'
 import type { CursorStore } from '../subscription/cursor-store.ts'
 import type { ServedPartition } from '../subscription/lane.ts'
@@ -6,6 +7,8 @@ import type { SubscriptionRunner } from '../subscription/subscription-runner.ts'
 
 export interface Hosted {
   topic: HostedTopic
+  /** Under which this broker leads it. */
+  term: Term
   /** Of its partitions, by number. */
   cursors: CursorStore[]
   subscriptions: Map<string, SubscriptionRunner>

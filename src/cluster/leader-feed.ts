@@ -2,7 +2,7 @@
  * One topic's copying as its leader sees it, from the begin of its leader epoch to the end: takes followers on, sends them
  * what is appended, keeps the account of who has what (in-sync.ts), and tells partitions what of their logs is committed
  * (the `Term` and `Quorum` of src/partition). A runner; whoever holds the leadership makes it, sends its proposals to
- * the store, and opens the topic to clients when `whenOpen` has resolved.
+ * the store, and opens the topic to clients when `ready` has resolved.
  *
  * Must stay true: another epoch than its own is refused, in both directions (R1); after `end`, and while the lease is not
  * held, nothing is admitted and `holds` is false.
@@ -113,14 +113,12 @@ class TopicLog implements FedLog, Quorum {
 export class LeaderFeed {
   readonly topicId: string
   readonly epoch: number
-  /** Resolves when everything that was found at the begin is committed in this epoch; never, if it ends before. */
-  readonly whenOpen: Promise<void>
   readonly #options: LeaderFeedOptions
   readonly #inSync: InSync
   readonly #logs: TopicLog[] = []
   readonly #byName = new Map<LogName, TopicLog>()
   readonly #sessions = new Map<string, CopySession>()
-  #opened: () => void = () => undefined
+  #waiting: { resolve: () => void; reject: (error: TidingsError) => void }[] = []
   #isTurning = false
   #isHeldAgain = false
   #isBegun = false
@@ -134,8 +132,18 @@ export class LeaderFeed {
     this.topicId = topicId
     this.epoch = epoch
     this.#inSync = new InSync({ me, inSync, replicas, minInSync, replicaLagMs, now: clock.monotonic() })
-    this.whenOpen = new Promise((resolve) => {
-      this.#opened = resolve
+  }
+
+  /**
+   * Resolves when everything is committed in this epoch that was found in the logs that were named until then; rejects
+   * when the leadership ends first.
+   */
+  ready(): Promise<void> {
+    if (this.#isOver) return Promise.reject(overError())
+    if (this.#isBegun && this.#inSync.isOpen) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ resolve, reject })
+      this.#changed()
     })
   }
 
@@ -146,6 +154,7 @@ export class LeaderFeed {
 
   /** After every log that the topic has here was named by `quorum`: from now on others may follow. */
   begin(): void {
+    if (this.#isBegun || this.#isOver) return
     this.#isBegun = true
     this.#beat()
     this.#changed()
@@ -176,7 +185,7 @@ export class LeaderFeed {
 
   admit(): void {
     if (!this.holds) {
-      throw new TidingsError('no_leader', 'this broker does not lead the topic any more: another will in a moment')
+      throw overError()
     }
     if (this.#inSync.isEnough) return
     const { inSync } = this.#inSync
@@ -287,6 +296,7 @@ export class LeaderFeed {
   /** The leadership is over: nothing is said for the topic any more, and followers go elsewhere. */
   end(why: string): void {
     this.#isOver = true
+    for (const { reject } of this.#waiting.splice(0)) reject(overError())
     this.#tick?.cancel()
     this.#marks?.cancel()
     for (const session of this.#sessions.values()) session.end(why)
@@ -308,7 +318,7 @@ export class LeaderFeed {
     if (next) this.#options.propose(next)
     const moved = this.#inSync.takeMoved()
     if (moved.size > 0) this.#tellMarksSoon(moved)
-    if (this.#isBegun && this.#inSync.isOpen) this.#opened()
+    if (this.#isBegun && this.#inSync.isOpen) for (const { resolve } of this.#waiting.splice(0)) resolve()
     const isHeldAgain = this.#isHeldAgain
     this.#isHeldAgain = false
     if (isHeldAgain) for (const log of this.#logs) log.moved(true)
@@ -332,4 +342,8 @@ export class LeaderFeed {
       this.#beat()
     })
   }
+}
+
+function overError(): TidingsError {
+  return new TidingsError('no_leader', 'this broker does not lead the topic any more: another will in a moment')
 }

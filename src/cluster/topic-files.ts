@@ -108,3 +108,12 @@ export class TopicFiles {
 function topicOf(directory: string): string {
   return directory.slice(0, Math.max(0, directory.lastIndexOf('-')))
 }
+
+/** The numbers of the topic's partitions among these names of directories, in order. */
+export function partitionsOf(topicId: string, directories: readonly string[]): number[] {
+  return directories
+    .filter((name) => topicOf(name) === topicId)
+    .map((name) => Number(name.slice(topicId.length + 1)))
+    .filter((number) => Number.isInteger(number))
+    .sort((a, b) => a - b)
+}

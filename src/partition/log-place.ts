@@ -46,7 +46,7 @@ export interface LogPlace {
 
 /** @param segmentBytes of the topic's messages, as its settings say */
 export function placeOf(
-  environment: PartitionEnvironment,
+  environment: Omit<PartitionEnvironment, 'term'>,
   topicId: string,
   name: LogName,
   segmentBytes: number,

@@ -323,6 +323,11 @@ export class LogPartition implements Partition {
     return this.#data.holdOf(this.#settings.retention, ackedThrough, this.#environment.clock.now())
   }
 
+  /** Everything that was asked so far is done. */
+  async flush(): Promise<void> {
+    await Promise.all([this.#dataQueue.flush(), this.#cursorQueue.flush()])
+  }
+
   /**
    * This broker does not lead the topic any more. Who waits hears the error, or that nobody knows whether what was asked
    * is done; nothing is written once `close` has resolved.

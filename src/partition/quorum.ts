@@ -36,6 +36,11 @@ export interface Term {
   readonly isCopied: boolean
   /** Asked once for each log, when it is opened or comes into being. */
   quorum(log: LogName, of: Log): Quorum
+  /**
+   * Resolves when all that the logs held that were asked for before this is committed: what is shown earlier could still be
+   * lost. Rejects when the term ends first.
+   */
+  ready(): Promise<void>
 }
 
 const nothing = (): void => undefined
@@ -56,5 +61,5 @@ export async function joinTerm({ epoch, isCopied }: Term, log: Log): Promise<voi
 }
 
 export function aloneTerm(epoch: number): Term {
-  return { epoch, isCopied: false, quorum: () => alone }
+  return { epoch, isCopied: false, quorum: () => alone, ready: () => Promise.resolve() }
 }

@@ -37,8 +37,12 @@ export class TopicSchedule {
 
   /** Reads what is there; nothing is fired before `start`. Throws CorruptionError. */
   async recover(): Promise<void> {
-    const log = await ScheduleLog.open(this.#ports.environment, this.#topic.id)
-    if (log) this.#scheduler = await this.#schedulerOver(log)
+    const { environment } = this.#ports
+    const log = await ScheduleLog.open(environment, this.#topic.id)
+    if (!log) return
+    // What is not committed yet may be scheduled, or not.
+    await environment.term.ready()
+    this.#scheduler = await this.#schedulerOver(log)
   }
 
   start(): void {

@@ -20,10 +20,17 @@ const KEYS = Object.keys(TOPIC_DEFAULTS)
 const RETENTION_KEYS = Object.keys(TOPIC_DEFAULTS.retention)
 const DURABILITIES: readonly TopicSettings['durability'][] = ['fsync', 'buffered']
 
+/** How many copies topics have whose makers do not say. */
+export type Copies = Pick<TopicSettings, 'replicationFactor' | 'minInSyncReplicas'>
+
 /** The settings after the patch. `current` is null for a topic that does not exist yet. */
-export function mergeTopicSettings(current: TopicSettings | null, patch: unknown): TopicSettings {
+export function mergeTopicSettings(
+  current: TopicSettings | null,
+  patch: unknown,
+  copies: Copies = TOPIC_DEFAULTS,
+): TopicSettings {
   const fields = fieldsOf('topic settings', patch === undefined ? {} : patch, KEYS)
-  const base = current ?? TOPIC_DEFAULTS
+  const base = current ?? { ...TOPIC_DEFAULTS, ...copies }
   const integer = (key: IntegerKey, least: number, most: number): number =>
     fields.has(key) ? integerField(key, fields.get(key), least, most) : base[key]
   const flag = (key: 'compact' | 'expireWithSubscriptions'): boolean =>
@@ -47,6 +54,9 @@ export function mergeTopicSettings(current: TopicSettings | null, patch: unknown
       : base.schemaCompatibility,
     expireWithSubscriptions: flag('expireWithSubscriptions'),
   }
+  if (current === null && !fields.has('minInSyncReplicas') && fields.has('replicationFactor')) {
+    settings.minInSyncReplicas = Math.min(settings.minInSyncReplicas, settings.replicationFactor)
+  }
   if (settings.minInSyncReplicas > settings.replicationFactor) {
     throw new TidingsError(
       'invalid_argument',
@@ -66,10 +76,15 @@ export function mergeTopicSettings(current: TopicSettings | null, patch: unknown
 /**
  * As `mergeTopicSettings`, for what comes from a client: a schema must compile, and one that takes the place
  * of another must let in what that one did, unless `schemaCompatibility` is none: else `conflict`.
+ * @param cluster what a cluster's topics have where nobody says; null: the broker is alone, and one copy is all there is
  */
-export function acceptTopicSettings(current: TopicSettings | null, patch: unknown): TopicSettings {
-  const settings = mergeTopicSettings(current, patch)
-  refuseUnsupported(settings)
+export function acceptTopicSettings(
+  current: TopicSettings | null,
+  patch: unknown,
+  cluster: Copies | null = null,
+): TopicSettings {
+  const settings = mergeTopicSettings(current, patch, cluster ?? undefined)
+  if (!cluster) refuseCopies(settings)
   const before = current?.schema ?? null
   const { schema, schemaCompatibility } = settings
   if (schema === null || (before !== null && JSON.stringify(before) === JSON.stringify(schema))) return settings
@@ -120,12 +135,12 @@ function schemaField(value: unknown): JsonSchema {
   throw new TidingsError('invalid_argument', `schema: it may have ${LIMITS.schemaBytes} bytes at most`)
 }
 
-/** What the contract names and this release cannot keep: better refused than silently not done. */
-function refuseUnsupported(settings: TopicSettings): void {
+/** A broker that is alone cannot keep what more copies promise: better refused than silently not done. */
+function refuseCopies(settings: TopicSettings): void {
   if (settings.replicationFactor > 1) {
     throw new TidingsError(
       'invalid_argument',
-      'replicationFactor: not in this release: one broker holds one replica, so only 1 is accepted',
+      'replicationFactor: one broker alone holds one copy, so only 1 is accepted; for more start brokers with --etcd',
     )
   }
 }

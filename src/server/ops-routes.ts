@@ -46,19 +46,14 @@ export function opsRoutes(app: FastifyInstance, parts: OpsParts): void {
   })
 }
 
-function clusterJson(host: Host): object {
-  const { id, epoch, startedAt } = host.node()
+function clusterJson({ facts }: Host): object {
   return {
-    nodes: [{ id, epoch, startedAt: formatTimestamp(startedAt) }],
-    partitions: host.topics().flatMap((topic) =>
-      topic.partitions.map((partition) => ({
-        topic: topic.name,
-        partition: partition.number,
-        leader: id,
-        epoch: partition.epoch,
-        replicas: [id],
-        isr: [id],
-      })),
-    ),
+    nodes: facts.nodes().map((node) => ({ ...node, startedAt: formatTimestamp(node.startedAt) })),
+    partitions: facts.topics().flatMap(({ name, settings, copies }) => {
+      const { leader, epoch, replicas, isr } = copies
+      return Array.from({ length: settings.partitions }, (_, partition) => {
+        return { topic: name, partition, leader, epoch, replicas, isr }
+      })
+    }),
   }
 }

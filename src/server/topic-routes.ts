@@ -9,7 +9,7 @@ interface TopicParams {
 }
 
 export function topicRoutes(app: FastifyInstance, host: Host): void {
-  app.get('/v1/topics', async () => ({ topics: host.topics().map(settingsJson) }))
+  app.get('/v1/topics', async () => ({ topics: host.facts.topics().map(settingsJson) }))
 
   app.put<{ Params: TopicParams }>('/v1/topics/:topic', async (request, reply) => {
     const { topic, created } = await host.putTopic(checkName('topic', request.params.topic), request.body ?? {})
@@ -26,12 +26,12 @@ export function topicRoutes(app: FastifyInstance, host: Host): void {
   })
 }
 
-function settingsJson(topic: Topic): object {
-  return { name: topic.name, ...topic.settings }
+function settingsJson({ name, settings }: Pick<Topic, 'name' | 'settings'>): object {
+  return { name, ...settings }
 }
 
 function topicJson(topic: Topic, host: Host): object {
-  const node = host.node().id
+  const { leader, replicas, isr } = host.facts.copiesOf(topic.id)
   const whyRetained = host.whyRetained(topic.name)
   return {
     ...settingsJson(topic),
@@ -42,9 +42,9 @@ function topicJson(topic: Topic, host: Host): object {
       highWatermark: partition.highWatermark,
       bytes: partition.bytes,
       segments: partition.segments.length,
-      leader: node,
-      replicas: [node],
-      isr: [node],
+      leader,
+      replicas,
+      isr,
       epoch: partition.epoch,
       whyRetained: whyRetained[partition.number] ?? null,
     })),

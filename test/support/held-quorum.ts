@@ -45,6 +45,10 @@ export class HeldQuorum implements Quorum {
 
 /** A term with one quorum for each log, all of which have everything until a test asks for one. */
 export class HeldTerm implements Term {
+  ready(): Promise<void> {
+    return Promise.resolve()
+  }
+
   readonly epoch: number
   readonly isCopied = true
   readonly #quorums: Map<string, HeldQuorum> = new Map()

@@ -26,7 +26,7 @@ describe('copying a topic', () => {
     rig.follow('b', b)
     rig.follow('c', c)
     await rig.pass(100)
-    await feed.whenOpen
+    await feed.ready()
     append(a.logs.get('0/data')!, quorum, ['x', 'y', 'z'])
     expect(quorum.durable(6)).toBe(3)
     await rig.pass(100)

@@ -31,10 +31,33 @@ export interface ClusterSettings {
   etcdCa: string | null
   etcdCert: string | null
   etcdKey: string | null
+  peerCa: string | null
+  peerCert: string | null
+  peerKey: string | null
+  defaultReplicationFactor: number
+  defaultMinInSyncReplicas: number
 }
 
 /** What only a node of a cluster has. */
-const OF_CLUSTERS = ['etcdPrefix', 'etcdUser', 'etcdPassword', 'etcdCa', 'etcdCert', 'etcdKey', 'advertise']
+const OF_CLUSTERS = [
+  'etcdPrefix',
+  'etcdUser',
+  'etcdPassword',
+  'etcdCa',
+  'etcdCert',
+  'etcdKey',
+  'advertise',
+  'peerHost',
+  'peerPort',
+  'peerCa',
+  'peerCert',
+  'peerKey',
+  'rack',
+  'leaseMs',
+  'replicaLagMs',
+  'defaultReplicationFactor',
+  'defaultMinInSyncReplicas',
+]
 
 /** What is wrong with the settings together, naming flags, or null; `given`: the names of those that somebody set. */
 export function clusterProblem(settings: ClusterSettings, given: ReadonlySet<string>): string | null {
@@ -53,6 +76,13 @@ export function clusterProblem(settings: ClusterSettings, given: ReadonlySet<str
   if (settings.etcdCert !== null && settings.etcdKey === null) return '--etcd-cert: give its key too, with --etcd-key'
   if (settings.etcdKey !== null && settings.etcdCert === null)
     return '--etcd-key: give its certificate too, with --etcd-cert'
+  const peers = [settings.peerCa, settings.peerCert, settings.peerKey]
+  if (peers.some((file) => file !== null) && peers.includes(null)) {
+    return '--peer-cert: brokers show each other certificates: give all of --peer-ca, --peer-cert and --peer-key'
+  }
+  if (settings.defaultMinInSyncReplicas > settings.defaultReplicationFactor) {
+    return '--default-min-in-sync-replicas: it is more than --default-replication-factor'
+  }
   const isPlain = settings.etcd[0]!.startsWith('http:')
   const tls = ['etcdCa', 'etcdCert'].find((name) => given.has(name))
   if (isPlain && tls !== undefined) return `${flag(tls)}: the endpoints in --etcd are http, not https`
