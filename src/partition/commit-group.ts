@@ -68,7 +68,8 @@ function stampPlan(
   log: Log,
   stamp: { timestamp: number; leaderEpoch: number },
 ): { bytes: Buffer; batches: RecordBatch[] } {
-  const bytes = Buffer.allocUnsafeSlow(plan.reduce((sum, batch) => sum + batch.bytes, 0))
+  // Small groups share slabs: they are kept, and forgotten, in the order in which they were made.
+  const bytes = Buffer.allocUnsafe(plan.reduce((sum, batch) => sum + batch.bytes, 0))
   const batches: RecordBatch[] = []
   let at = 0
   let baseOffset = log.nextOffset
