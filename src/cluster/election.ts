@@ -88,12 +88,20 @@ export function elect(
 /**
  * The leader gives the topic to another that is in sync; it must have everything on stable storage and the
  * leader must take no more writes. Null: that one is not registered as it was when it was in sync.
+ * @param isLeaving the leader ends: nobody is to wait for it as one of those in sync
  */
-export function handOver(leadership: VersionedLeadership, brokers: Brokers, to: string, nonce: string): Plan | null {
-  const { leader, leaderBrokerEpoch } = leadership
+export function handOver(
+  leadership: VersionedLeadership,
+  brokers: Brokers,
+  to: string,
+  nonce: string,
+  isLeaving = false,
+): Plan | null {
+  const { leader, leaderBrokerEpoch, isr } = leadership
   const next = brokers.get(to)
   if (leader === null || to === leader || !next || !isRecorded(leadership, next)) return null
-  return plan(leadership, ledBy(leadership, next), nonce, [
+  const inSync = isLeaving ? isr.filter(({ node }) => node !== leader) : isr
+  return plan(leadership, { ...ledBy(leadership, next), isr: inSync }, nonce, [
     registeredAs(leader, leaderBrokerEpoch),
     registeredAs(to, next.brokerEpoch),
   ])

@@ -129,7 +129,7 @@ export class TopicReplica {
         const broker = view.brokers.get(node)
         return node !== registration.nodeId && broker?.brokerEpoch === brokerEpoch && !broker.draining
       })
-      if (next) await this.#handOver(next.node)
+      if (next) await this.#handOver(next.node, true)
     })
   }
 
@@ -291,7 +291,7 @@ export class TopicReplica {
   }
 
   /** Everything is done and copied first; who asks meanwhile waits until the other serves. */
-  async #handOver(to: string): Promise<void> {
+  async #handOver(to: string, isLeaving = false): Promise<void> {
     const leading = this.#leading
     if (!leading || !this.isServing) return
     const { host, view, random, logger } = this.#ports
@@ -299,7 +299,7 @@ export class TopicReplica {
     await host().resign(this.#topic, {
       settled: async () => {
         const leadership = view.leaderships.get(id)
-        const plan = leadership && handOver(leadership, view.brokers, to, random.id())
+        const plan = leadership && handOver(leadership, view.brokers, to, random.id(), isLeaving)
         if (!plan) return
         const { is } = await commitPlan(this.#ports, plan)
         logger.info({ topic: name, to, is }, 'handing a topic over')

@@ -120,6 +120,11 @@ describe('a hand-over', () => {
     expect(written(plan)).toMatchObject({ leader: 'b', epoch: 2, wanted: null, isr: inSync({ a: 1, b: 1, c: 1 }) })
   })
 
+  it('waits no more for a leader that ends', () => {
+    const plan = handOver(leadershipOf(), brokersOf({ a: 1, b: 1, c: 1 }), 'b', 'n', true)
+    expect(written(plan)).toMatchObject({ leader: 'b', isr: inSync({ b: 1, c: 1 }) })
+  })
+
   it('R-CANDIDATE: goes to nobody who is not in sync, or restarted since', () => {
     const brokers = brokersOf({ a: 1, b: 2, c: 1, d: 1 })
     expect(handOver(leadershipOf(), brokers, 'b', 'n')).toBeNull()
