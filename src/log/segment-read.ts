@@ -7,8 +7,11 @@ import { checkBatch, type RecordBatch } from './record-batch.ts'
 import type { Segment } from './segment.ts'
 import { SegmentContent } from './segment-content.ts'
 
-/** What one cold read takes off the disk at least, where there is as much. */
-const READ_BYTES = 262_144
+/**
+ * What one cold read takes off the disk at least, where there is as much: two of the largest batches that are built of
+ * small messages (256 KiB, and what stands around them). A read that ends within such a batch is in vain.
+ */
+const READ_BYTES = 2 * 262_144 + 65_536
 
 /** Consecutive batches, and the position behind the last of them. */
 export interface Stretch {
