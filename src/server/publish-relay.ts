@@ -19,9 +19,6 @@ import { required } from '../base/on-demand.ts'
 import type { Route, Routing } from '../cluster/routing.ts'
 import { viaOf } from './forwarding.ts'
 
-const { WebSocket } = required<typeof Ws>('ws')
-type WebSocket = Ws.WebSocket
-
 /** Bytes that may wait for one broker's connection; past it the publisher is ended like one that does not read. */
 const WAITING_BYTES_MAX = 64 * 1_048_576
 const HANDSHAKE_MS = 3000
@@ -140,11 +137,13 @@ export class PublishRelay {
 
 /** One connection to a broker; frames wait until it is open. */
 class Link {
-  readonly #socket: WebSocket
+  readonly #socket: Ws.WebSocket
   #waiting: Uint8Array[] = []
   #waitingBytes = 0
 
   constructor(url: string, nodeId: string, answered: (bytes: Uint8Array) => void, lost: () => void) {
+    // A broker that is alone passes nothing on, and a broker inside a program has no sockets.
+    const { WebSocket } = required<typeof Ws>('ws')
     this.#socket = new WebSocket(url.replace(/^http/, 'ws') + PUBLISH_PATH, BINARY_SUBPROTOCOL, {
       headers: { via: viaOf({}, nodeId) },
       perMessageDeflate: false,
@@ -161,7 +160,7 @@ class Link {
 
   /** False: too much waits already. */
   send(frame: Uint8Array): boolean {
-    if (this.#socket.readyState === WebSocket.OPEN) {
+    if (this.#socket.readyState === this.#socket.OPEN) {
       this.#socket.send(frame)
       return this.#socket.bufferedAmount <= WAITING_BYTES_MAX
     }

@@ -22,6 +22,8 @@ import {
 import { Authority, type KeyPair } from '../support/certificates.ts'
 import { Etcd } from '../support/etcd.ts'
 
+/** A cluster of one broker, which has nobody to copy to. */
+const ONE_COPY = ['--default-replication-factor', '1', '--default-min-in-sync-replicas', '1', '--peer-port', '0']
 const PASSWORD = 'hunter2-tidings'
 
 const base64 = (text: string): string => Buffer.from(text).toString('base64')
@@ -132,7 +134,7 @@ describe('an etcd that asks for certificates and a user', () => {
 
   it('keeps the topics of a broker across kill -9, and its log holds no password', async () => {
     const port = await freePort()
-    const flags = ['--etcd', etcd.url, '--node-id', 'a', '--advertise', `http://127.0.0.1:${port}`]
+    const flags = [...ONE_COPY, '--etcd', etcd.url, '--node-id', 'a', '--advertise', `http://127.0.0.1:${port}`]
     const tls = ['--etcd-ca', authority.certFile, '--etcd-cert', own.certFile, '--etcd-key', own.keyFile]
     const env = { TIDINGS_ETCD_USER: 'tidings', TIDINGS_ETCD_PASSWORD: PASSWORD }
     const broker = await BrokerProcess.start({ flags: [...flags, ...tls, '--log-level', 'debug'], env, port })
@@ -171,11 +173,22 @@ describe('a broker whose etcd is not there', () => {
   afterEach(stopAll)
   afterAll(() => etcd.stop())
 
-  it('waits for it at the start, and goes on publishing when it goes', async () => {
+  it('waits for it at the start, and goes on publishing for as long as its lease lasts when it goes', async () => {
     await etcd.kill()
     const port = await freePort()
     const url = `http://127.0.0.1:${port}`
-    const flags = ['--etcd', `http://127.0.0.1:1,${etcd.url}`, '--node-id', 'a', '--advertise', url]
+    // Its lease outlasts what happens here.
+    const flags = [
+      ...ONE_COPY,
+      '--lease-ms',
+      '20000',
+      '--etcd',
+      `http://127.0.0.1:1,${etcd.url}`,
+      '--node-id',
+      'a',
+      '--advertise',
+      url,
+    ]
     const serve = ['serve', '--port', String(port), '--data-dir', join(temporaryDirectory(), 'data')]
     const program = startProgram([process.execPath, MAIN, ...serve, ...flags], {})
     await eventually(() => expect(program.output()).toMatch(/etcd cannot be reached/))

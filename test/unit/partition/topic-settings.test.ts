@@ -104,10 +104,10 @@ describe('topic settings', () => {
     expect(refusal(json === null ? null : parsed(json))).toContain(detail)
   })
 
-  it('refuse with a reason what is not in this release, and read it where a cluster has stored it', () => {
+  it('refuse with a reason more copies than a broker alone has, and read them where a cluster has stored them', () => {
     const refused = {
       code: 'invalid_argument',
-      message: expect.stringMatching(/^replicationFactor: not in this release/),
+      message: expect.stringMatching(/^replicationFactor: one broker alone holds one copy/),
     }
     for (const patch of [{ replicationFactor: 3 }, { replicationFactor: 3, minInSyncReplicas: 2 }]) {
       expect(() => acceptTopicSettings(null, patch)).toThrow(expect.objectContaining(refused))
