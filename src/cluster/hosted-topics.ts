@@ -132,12 +132,19 @@ export class HostedTopics {
     const { random } = this.#options
     const environment = this.#environment(term)
     const { clock, logger } = environment
-    await term.ready()
     const topic = new HostedTopic(entry, entry.settings, partitions, { clock, random, environment })
-    await topic.recover()
-    const cursors: CursorStore[] = []
-    for (const partition of partitions) cursors.push(await CursorStore.open(partition, clock, logger))
-    return { topic, term, cursors, subscriptions: new Map() }
+    try {
+      // Others follow from `ready` on, and cut every log that is not named by then.
+      await topic.openLogs()
+      await term.ready()
+      await topic.recover()
+      const cursors: CursorStore[] = []
+      for (const partition of partitions) cursors.push(await CursorStore.open(partition, clock, logger))
+      return { topic, term, cursors, subscriptions: new Map() }
+    } catch (error) {
+      await topic.close()
+      throw error
+    }
   }
 
   /** In one step with all patterns that follow it. */

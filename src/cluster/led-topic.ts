@@ -41,22 +41,27 @@ export class LedTopic {
   readonly #topic: CatalogTopic
   readonly #ports: LedTopicPorts
   #isProposing = false
+  /** The newest version that is known: what was read before a change of ours must not undo it here. */
+  #version: number
 
-  constructor(topic: CatalogTopic, { epoch, isr, replicas }: VersionedLeadership, ports: LedTopicPorts) {
+  constructor(topic: CatalogTopic, { epoch, isr, replicas, version }: VersionedLeadership, ports: LedTopicPorts) {
     this.#topic = topic
     this.#ports = ports
+    this.#version = version
     const { clock, logger, registration, replicaLagMs } = ports
+    const { brokerEpoch } = registration
     this.feed = new LeaderFeed({
       topicId: topic.id,
       epoch,
-      me: { node: registration.nodeId, brokerEpoch: registration.brokerEpoch ?? 0 },
+      me: { node: registration.nodeId, brokerEpoch: brokerEpoch ?? 0 },
       inSync: isr,
       replicas,
       minInSync: topic.settings.minInSyncReplicas,
       replicaLagMs,
       clock,
       logger,
-      holds: () => registration.holds,
+      // A later registration of this broker holds nothing for the term: another may have been elected in between.
+      holds: () => registration.holds && registration.brokerEpoch === brokerEpoch,
       propose: (inSync) => void this.#propose(inSync),
       newerEpoch: () => ports.reread(),
       damaged: (log, error) => ports.damaged(`${log}: ${String(error)}`),
@@ -75,10 +80,19 @@ export class LedTopic {
   }
 
   /** What changed in the store. */
-  follow({ replicas, isr }: VersionedLeadership): void {
+  follow({ replicas, isr, version }: VersionedLeadership): void {
+    if (version < this.#version) return
+    this.#version = version
     this.feed.setReplicas(replicas)
     this.#tellRegistrations()
     if (!this.#isProposing) this.feed.settled(isr)
+  }
+
+  /** What the store is known to have, with no proposal under way. */
+  #settle(leadership: VersionedLeadership | null | undefined): void {
+    if (leadership?.epoch !== this.feed.epoch || leadership.version < this.#version) return
+    this.#version = leadership.version
+    this.feed.settled(leadership.isr)
   }
 
   #tellRegistrations(): void {
@@ -96,22 +110,30 @@ export class LedTopic {
     const { id, name } = this.#topic
     try {
       const leadership = view.leaderships.get(id)
-      if (leadership?.epoch !== feed.epoch) return
+      if (leadership?.epoch !== feed.epoch || leadership.version < this.#version) return
+      // Somebody went out by itself meanwhile: what was proposed rests on another set, and could bring it back.
+      if (!isSameSet(leadership.isr, feed.inSync.inSync)) return this.#settle(leadership)
       const outcome = await commitPlan(this.#ports, changeInSync(leadership, inSync, random.id()))
-      const now = (await view.refreshLeadership(id)) ?? outcome.leadership
-      if (now?.epoch === feed.epoch) feed.settled(now.isr)
-      const names = now?.isr.map(({ node }) => node).join(', ')
+      // Before anything else is asked, which may fail: until it is read again the view has the set from before.
+      this.#settle(outcome.leadership)
+      const names = outcome.leadership?.isr.map(({ node }) => node).join(', ')
       logger.info({ topic: name, inSync: names, is: outcome.is }, 'the in-sync replicas of a topic have changed')
+      await view.refreshLeadership(id).catch(() => undefined)
     } catch (error) {
       // It was refused before it was sent: what the store had still counts.
-      const known = view.leaderships.get(id)
-      if (known?.epoch === feed.epoch) feed.settled(known.isr)
+      this.#settle(view.leaderships.get(id))
       logger.warn({ err: error, topic: name }, 'the store did not take a change of the in-sync replicas')
     } finally {
       this.#isProposing = false
       settled()
     }
   }
+}
+
+function isSameSet(a: readonly InSyncReplica[], b: readonly InSyncReplica[]): boolean {
+  const has = ({ node, brokerEpoch }: InSyncReplica): boolean =>
+    b.some((other) => other.node === node && other.brokerEpoch === brokerEpoch)
+  return a.length === b.length && a.every(has)
 }
 
 /** Carries a plan out, until it is known what became of it. */

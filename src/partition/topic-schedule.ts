@@ -35,14 +35,15 @@ export class TopicSchedule {
     this.#ports = ports
   }
 
-  /** Reads what is there; nothing is fired before `start`. Throws CorruptionError. */
+  /** Opens the log if there is one, which must be before others follow: they cut what their leader does not name. */
+  async open(): Promise<void> {
+    this.#log ??= await ScheduleLog.open(this.#ports.environment, this.#topic.id)
+  }
+
+  /** Reads what is there, all of it committed; nothing is fired before `start`. Throws CorruptionError. */
   async recover(): Promise<void> {
-    const { environment } = this.#ports
-    const log = await ScheduleLog.open(environment, this.#topic.id)
-    if (!log) return
-    // What is not committed yet may be scheduled, or not.
-    await environment.term.ready()
-    this.#scheduler = await this.#schedulerOver(log)
+    await this.open()
+    if (this.#log) this.#scheduler = await this.#schedulerOver(this.#log)
   }
 
   start(): void {
@@ -111,7 +112,8 @@ export class TopicSchedule {
     this.#isClosed = true
     // Whoever waits for it has been told why it failed.
     await this.#opening?.catch(() => undefined)
-    await this.#scheduler?.close()
+    if (this.#scheduler) await this.#scheduler.close()
+    else await this.#log?.close()
   }
 
   #ready(): Scheduler {

@@ -124,7 +124,12 @@ export class HostedTopic implements Topic, FiringTarget, PublishKeys, ProducerTa
     this.#schema = openSchema(settings.schema, this.name, this.#logger)
   }
 
-  /** Reads what was published and scheduled before. Scheduled messages wait until `start`. */
+  /** Opens the logs that the partitions are not opened with. */
+  openLogs(): Promise<void> {
+    return this.#schedule.open()
+  }
+
+  /** Reads what was published and scheduled before, all of it committed. Scheduled messages wait until `start`. */
   async recover(): Promise<void> {
     await this.#memory.recover(this.partitions)
     await this.#schedule.recover()

@@ -1,0 +1,30 @@
+import { describe, expect, it } from 'vitest'
+import { ClusterRig } from '../../support/cluster-rig.ts'
+
+/** How many of the messages that were scheduled the broker's disk holds in the log of them. */
+function scheduledAt(rig: ClusterRig, node: string): number {
+  const disk = rig.disk(node)
+  const texts = disk
+    .files()
+    .filter((path) => /schedule/.test(path))
+    .map((path) => disk.content(path)?.toString('latin1') ?? '')
+  return new Set(texts.flatMap((text) => text.match(/later-\d+/g) ?? [])).size
+}
+
+describe('a failover', () => {
+  it('leaves what is scheduled whole at every broker that is in sync, while the next leader opens it', async () => {
+    const rig = await ClusterRig.start(3)
+    const founder = await rig.make('orders')
+    const deliverAt = Math.floor(rig.life(founder).clock.now()) + 3_600_000
+    for (let i = 0; i < 20; i++) await rig.publish('orders', `later-${i}`, { deliverAt })
+    const others = rig.nodes.filter((node) => node !== founder)
+    expect(others.map((node) => scheduledAt(rig, node))).toEqual([20, 20])
+    await rig.crash(founder)
+    let least = 20
+    await rig.until(() => {
+      least = Math.min(least, ...others.map((node) => scheduledAt(rig, node)))
+      return rig.leaderOf('orders') !== null
+    })
+    expect(least).toBe(20)
+  })
+})
