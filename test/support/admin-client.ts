@@ -8,10 +8,10 @@ export interface JsonAnswer {
   body: any
 }
 
-export async function call(method: string, url: string, body?: unknown): Promise<JsonAnswer> {
+export async function call(method: string, url: string, body?: unknown, timeoutMs = 20_000): Promise<JsonAnswer> {
   const answer = await fetch(url, {
     method,
-    signal: AbortSignal.timeout(20_000),
+    signal: AbortSignal.timeout(timeoutMs),
     ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
   })
   const text = await answer.text()
