@@ -11,6 +11,7 @@
  * Offsets are exclusive ends: `written` 5 means that 0 to 4 are written.
  */
 import { type FrameReader, FrameWriter, LIMITS, malformed } from '@tidings/sdk/protocol'
+import type { EpochEntry } from '../log/epoch-history.ts'
 import { BATCH_HEADER_BYTES } from '../log/record-batch.ts'
 
 const FOLLOW = 0x10
@@ -28,18 +29,12 @@ const DETAIL_BYTES = 1024
 /** What stands before the batches of an `append`. */
 export const APPEND_HEADER_BYTES = 21
 
-/** An epoch of a log, and the offset of its first record there. */
-export interface EpochStart {
-  epoch: number
-  startOffset: number
-}
-
 /** What a log of the follower holds, on stable storage. */
 export interface HeldLog {
   name: string
   start: number
   end: number
-  epochs: readonly EpochStart[]
+  epochs: readonly EpochEntry[]
 }
 
 export interface LedLog extends HeldLog {

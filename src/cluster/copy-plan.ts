@@ -4,7 +4,8 @@
  * it is the same too. Nothing is ever cut to a high watermark, and nothing that is known to be committed is cut at
  * all (R-TRUNC): then something is broken, and the replica is not to touch its files.
  */
-import type { EpochStart, HeldLog } from './copy-frames.ts'
+import { agreement } from '../log/epoch-history.ts'
+import type { HeldLog } from './copy-frames.ts'
 
 export type Cut =
   | { kind: 'none' }
@@ -19,23 +20,9 @@ export type LogShape = Omit<HeldLog, 'name'>
 /** Of a log that the leader does not have: nothing in it was ever committed. */
 export const NO_LOG: LogShape = { start: 0, end: 0, epochs: [] }
 
-/** The first offset, from the later start on, at which the two name different epochs, or where one ends. */
-export function agreement(mine: LogShape, theirs: LogShape): number {
-  const from = Math.max(mine.start, theirs.start)
-  const to = Math.min(mine.end, theirs.end)
-  const turns = [...mine.epochs, ...theirs.epochs].map(({ startOffset }) => startOffset)
-  const places = [from, ...turns.filter((offset) => offset > from)].sort((a, b) => a - b)
-  for (const offset of places) {
-    if (offset >= to) break
-    if (epochAt(mine.epochs, offset) !== epochAt(theirs.epochs, offset)) return offset
-  }
-  return Math.max(from, to)
-}
-
-function epochAt(epochs: readonly EpochStart[], offset: number): number {
-  let found = 0
-  for (const { epoch, startOffset } of epochs) if (startOffset <= offset) found = epoch
-  return found
+/** The first offset at which the two name different epochs, or where one ends. */
+export function agreementOf(mine: LogShape, theirs: LogShape): number {
+  return agreement(mine.epochs, mine.end, theirs.epochs, theirs.end)
 }
 
 /** @param committed what is known to be committed of it, 0: nothing is known */
@@ -49,7 +36,7 @@ export function cutOf(mine: LogShape, theirs: LogShape, committed: number): Cut 
     if (isEmpty) return { kind: 'restart', at: theirs.start }
     return { kind: 'refuse', why: `it begins at ${mine.start}, behind the leader's end at ${theirs.end}` }
   }
-  const to = agreement(mine, theirs)
+  const to = agreementOf(mine, theirs)
   if (to >= mine.end) return { kind: 'none' }
   if (to < committed) {
     return { kind: 'refuse', why: `it agrees with its leader up to ${to} only, and ${committed} is committed` }

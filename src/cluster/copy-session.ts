@@ -9,12 +9,11 @@
  */
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
-import { emptyBatch, stretchOf } from '../log/compacted-batch.ts'
 import type { Log } from '../log/log.ts'
 import type { RecordBatch } from '../log/record-batch.ts'
 import type { LogName } from '../partition/quorum.ts'
 import type { CopyFrame, Follow, LedLog, Progress } from './copy-frames.ts'
-import { agreement, NO_LOG } from './copy-plan.ts'
+import { agreementOf, NO_LOG } from './copy-plan.ts'
 import { LINK_FULL_BYTES, LINK_LOW_BYTES } from './peer-network.ts'
 
 /** What a leader needs of a log to have it copied. */
@@ -98,7 +97,7 @@ export class CopySession {
     const led = options.logs.map(({ name, log, mark }, number) => {
       const shape = { start: log.startOffset, end: log.nextOffset, epochs: log.epochs.entries }
       const mine = held.get(name)
-      this.#copies.push(newCopy(mine ? agreement(mine, shape) : shape.start, mark, log.startOffset))
+      this.#copies.push(newCopy(mine ? agreementOf(mine, shape) : shape.start, mark, log.startOffset))
       return { name, log: number, mark, ...shape }
     })
     link.send({ type: 'following', stream: this.stream, epoch, logs: led })
@@ -274,7 +273,7 @@ export class CopySession {
     const { logs, epoch, link } = this.#options
     const copy = this.#copies[number]!
     const { mark } = logs[number]!
-    for (const group of groups(batches.map((batch) => fromOffset(batch, copy.sent!)))) {
+    for (const group of groups(batches)) {
       const parts = group.map(({ bytes }) => bytes)
       link.send({ type: 'append', stream: this.stream, epoch, log: number, mark, batches: NOTHING }, ...parts)
       const bytes = parts.reduce((sum, part) => sum + part.length, 0)
@@ -306,14 +305,6 @@ function cached({ cache, nextOffset }: SourceLog, from: number): RecordBatch[] {
     offset = batch.nextOffset
   }
   return batches
-}
-
-/** What a follower gets of a batch whose begin it has: compaction may have joined empty ones over its end. */
-function fromOffset(batch: RecordBatch, offset: number): RecordBatch {
-  if (batch.baseOffset >= offset || batch.count > 0) return batch
-  const { durablePosition: position, partitionTag } = batch
-  const mark = batch.bytes.subarray(72, 80)
-  return emptyBatch({ ...stretchOf(batch), baseOffset: offset }, { position, partitionTag, mark })
 }
 
 /** Consecutive batches of about a frame. */

@@ -197,6 +197,11 @@ export class Follower {
     return epoch === this.#options.epoch
   }
 
+  /** No leader has batches of an epoch after its own. */
+  isToCome(epoch: number): boolean {
+    return epoch > this.#options.epoch
+  }
+
   #heard(attempt: Attempt, frame: CopyFrame): void {
     if (attempt.isOver || this.#isOver) return
     if ('epoch' in frame && frame.type !== 'fenced' && !this.isOfEpoch(frame.epoch)) {
@@ -281,7 +286,7 @@ export class Follower {
     const bytes = Buffer.from(batches.buffer, batches.byteOffset, batches.byteLength)
     const list = splitBatches(bytes).map((one) => new RecordBatch(one))
     for (const batch of list) {
-      if (batch.leaderEpoch > this.#options.epoch) return attempt.link.break('a batch of an epoch that is to come')
+      if (this.isToCome(batch.leaderEpoch)) return attempt.link.break('a batch of an epoch that is to come')
     }
     this.#learn(copier.name, mark)
     copier.push(list)

@@ -11,7 +11,7 @@ import { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock, Timer } from '../base/clock.ts'
 import type { Logger } from '../base/telemetry.ts'
 import type { Log } from '../log/log.ts'
-import type { LogName, Quorum } from '../partition/quorum.ts'
+import type { LogName, Quorum, Term } from '../partition/quorum.ts'
 import type { Follow } from './copy-frames.ts'
 import { CopySession, type FedLog, type FeedLink, type SourceLog } from './copy-session.ts'
 import { InSync, type InSyncReplica } from './in-sync.ts'
@@ -110,7 +110,8 @@ class TopicLog implements FedLog, Quorum {
   }
 }
 
-export class LeaderFeed {
+export class LeaderFeed implements Term {
+  readonly isCopied = true
   readonly topicId: string
   readonly epoch: number
   readonly #options: LeaderFeedOptions

@@ -48,7 +48,10 @@ export class PeerHub {
     const streams = new Map<number, Stream>()
     let drained: (() => void)[] = []
     const feedLink: FeedLink = {
-      send: (frame, ...batches) => link.send(encodePeerFrame(frame), ...batches),
+      send: (frame, ...batches) => {
+        if (frame.type === 'end') streams.delete(frame.stream)
+        link.send(encodePeerFrame(frame), ...batches)
+      },
       get buffered() {
         return link.buffered
       },
@@ -60,6 +63,7 @@ export class PeerHub {
         const detail = 'the topic is not led here'
         return feedLink.send({ type: 'fenced', stream: frame.stream, epoch: 0, detail })
       }
+      if (streams.has(frame.stream)) return link.close(`stream ${frame.stream} is in use`)
       if (streams.size >= STREAMS_MAX) return link.close('too many streams')
       const session = feed.follow(link.peer.nodeId, frame, feedLink)
       if (session) streams.set(frame.stream, { feed, session })

@@ -6,9 +6,9 @@ import { Latch } from '../../src/base/latch.ts'
 import { nullLogger } from '../../src/base/telemetry.ts'
 import { Follower, type FollowerOptions } from '../../src/cluster/follower.ts'
 import { LeaderFeed, type LeaderFeedOptions } from '../../src/cluster/leader-feed.ts'
+import { PeerHub } from '../../src/cluster/peer-hub.ts'
 import { PeerLinks } from '../../src/cluster/peer-links.ts'
 import { PEER_PROTOCOL } from '../../src/cluster/peer-protocol.ts'
-import { PeerServer } from '../../src/cluster/peer-server.ts'
 import type { Replica, ReplicaLog } from '../../src/cluster/replica.ts'
 import type { Quorum } from '../../src/partition/quorum.ts'
 import { SimClock } from '../../src/testing/sim-clock.ts'
@@ -130,13 +130,12 @@ export class CopyRig {
   async #serve(node: string): Promise<void> {
     if (this.#servers.has(node)) return
     this.#servers.add(node)
-    const server = new PeerServer({
+    const hub = new PeerHub({
       network: this.#broker(node),
       logger: nullLogger,
       feedOf: (topicId) => (topicId === TOPIC ? (this.feeds.get(node) ?? null) : null),
-      notLed: (topicId) => void this.notes.push(`not led ${topicId}`),
     })
-    await server.start()
+    await hub.listen()
   }
 
   /** Lets time pass, with all promise reactions after each event. */

@@ -5,9 +5,9 @@
 
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock } from '../../src/base/clock.ts'
-import type { EpochStart } from '../../src/cluster/copy-frames.ts'
 import type { SourceOfTerm } from '../../src/cluster/leader-feed.ts'
 import type { ReplicaLog } from '../../src/cluster/replica.ts'
+import type { EpochEntry } from '../../src/log/epoch-history.ts'
 import { checkBatch, RecordBatch } from '../../src/log/record-batch.ts'
 
 /** What stays of a log between two lives of its process. */
@@ -49,8 +49,8 @@ export class MemoryLog implements ReplicaLog, SourceOfTerm {
     return durable === 0 ? start : batches[durable - 1]!.nextOffset
   }
 
-  get epochs(): { entries: readonly EpochStart[] } {
-    const entries: EpochStart[] = []
+  get epochs(): { entries: readonly EpochEntry[] } {
+    const entries: EpochEntry[] = []
     for (const { leaderEpoch: epoch, baseOffset: startOffset } of this.content.batches) {
       if (entries.at(-1)?.epoch !== epoch) entries.push({ epoch, startOffset })
     }

@@ -377,7 +377,7 @@ describe('copying a topic', () => {
     rig.feeds.clear()
     rig.follow('b', rig.replica('0/data'))
     await rig.pass(100)
-    expect(rig.notes).toEqual(expect.arrayContaining(['not led topic', 'b fenced 0']))
+    expect(rig.notes).toContain('b fenced 0')
   })
 
   it('takes no follower that is no replica, and lets one go that is none any more', async () => {
