@@ -6,10 +6,10 @@
  * without a leader is waited for as long as an election usually takes.
  */
 import { TidingsError } from '@tidings/sdk/protocol'
-import type { Clock } from '../base/clock.ts'
+import type { Clock, Timer } from '../base/clock.ts'
 import type { ClusterView } from './cluster-view.ts'
 import { hasLeader } from './election.ts'
-import type { Route, Routing } from './routing.ts'
+import type { Elsewhere, Route, Routing } from './routing.ts'
 
 export interface ClusterRoutingOptions {
   nodeId: string
@@ -25,6 +25,8 @@ export interface ClusterRoutingOptions {
 
 /** How long a request waits for a leader: an election takes less, unless there is nobody to elect. */
 const PATIENCE_MS = 3000
+/** What a leader that hands a topic over has done is still answered. */
+const GRACE_MS = 1000
 /** Requests that may wait at once. */
 const WAITING_MAX = 10_000
 
@@ -52,6 +54,27 @@ export class ClusterRouting implements Routing {
     })
     if (!view.topicByName(topic)) return this.#toBroker(this.#options.founderOf(topic)) ?? noLeader(topic)
     return this.known(topic) ?? this.#wait(topic)
+  }
+
+  watch(topic: string, { nodeId }: Elsewhere, moved: () => void): () => void {
+    const { view, clock } = this.#options
+    let due: Timer | null = null
+    const unwatch = view.onChange(() => {
+      if (due || this.#isLedBy(topic, nodeId)) return
+      due = clock.after(GRACE_MS, moved)
+    })
+    return () => {
+      unwatch()
+      due?.cancel()
+    }
+  }
+
+  /** As far as it is known: while nobody leads, the last one does, and of a topic that is being made whoever makes it. */
+  #isLedBy(topic: string, nodeId: string): boolean {
+    const { view } = this.#options
+    const id = view.topicByName(topic)?.id
+    const leader = id === undefined ? undefined : view.leaderships.get(id)?.leader
+    return leader === undefined || leader === nodeId
   }
 
   #led(topicId: string): Route | null {

@@ -3,11 +3,15 @@
  * everything is its own. The edge (src/server) asks it before anything of a request is looked at.
  */
 
-export type Route =
-  /** This broker leads it, or nobody has it yet and it would be made here. */
-  | { readonly isHere: true }
-  /** `url`: where that broker serves its clients. */
-  | { readonly isHere: false; readonly nodeId: string; readonly url: string }
+export interface Elsewhere {
+  readonly isHere: false
+  readonly nodeId: string
+  /** Where that broker serves its clients. */
+  readonly url: string
+}
+
+/** `isHere`: this broker leads it, or nobody has it yet and it would be made here. */
+export type Route = { readonly isHere: true } | Elsewhere
 
 export interface Routing {
   readonly nodeId: string
@@ -18,4 +22,9 @@ export interface Routing {
    * `no_leader`.
    */
   find(topic: string): Promise<Route>
+  /**
+   * Calls back once, a moment after the broker of the route has ceased to lead the topic: what was passed on to it and is
+   * not answered by then never may be. Answers how to stop it.
+   */
+  watch(topic: string, route: Elsewhere, moved: () => void): () => void
 }

@@ -20,7 +20,7 @@ import { connect } from 'node:net'
 import { type Duplex, pipeline } from 'node:stream'
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
-import type { Route, Routing } from '../cluster/routing.ts'
+import type { Elsewhere, Route, Routing } from '../cluster/routing.ts'
 import { answerEarly } from './body.ts'
 import { answerOf, errorOf, rawAnswer } from './problem.ts'
 
@@ -42,8 +42,6 @@ const HOP_HEADERS = new Set([
 const IDLE_CONNECTIONS = 64
 const CONNECT_TIMEOUT_MS = 3000
 
-type There = Extract<Route, { isHere: false }>
-
 export class Forwarding {
   readonly #routing: Routing
   readonly #clock: Clock
@@ -57,9 +55,10 @@ export class Forwarding {
 
   /** Calls `serve` at once or later where the request is this broker's own to answer; else passes it on. */
   request(request: IncomingMessage, response: ServerResponse, serve: () => void): void {
-    this.#route(request, (error, route) => {
+    const topic = topicOf(request.url ?? '')
+    this.#route(topic, request, (error, route) => {
       if (route?.isHere) serve()
-      else if (route) this.#pass(route, request, response)
+      else if (route) this.#pass(route, topic!, request, response)
       else this.#refuse(request, response, error!)
     })
   }
@@ -68,11 +67,12 @@ export class Forwarding {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, serve: () => void): void {
     const onError = (): void => void socket.destroy()
     socket.on('error', onError)
-    this.#route(request, (error, route) => {
+    const topic = topicOf(request.url ?? '')
+    this.#route(topic, request, (error, route) => {
       if (socket.destroyed) return
       socket.off('error', onError)
       if (route?.isHere) serve()
-      else if (route) this.#tunnel(route, request, socket, head)
+      else if (route) this.#tunnel(route, topic!, request, socket, head)
       else refuseUpgrade(socket, error!)
     })
   }
@@ -87,8 +87,11 @@ export class Forwarding {
     this.#agent.destroy()
   }
 
-  #route(request: IncomingMessage, settled: (error: TidingsError | null, route?: Route) => void): void {
-    const topic = topicOf(request.url ?? '')
+  #route(
+    topic: string | null,
+    request: IncomingMessage,
+    settled: (error: TidingsError | null, route?: Route) => void,
+  ): void {
     if (topic === null) return settled(null, { isHere: true })
     const isForwarded = wasForwarded(request.headers)
     const settle = (route: Route): void => {
@@ -100,7 +103,7 @@ export class Forwarding {
     void this.#routing.find(topic).then(settle, (error: unknown) => settled(errorOf(error)))
   }
 
-  #pass(route: There, request: IncomingMessage, response: ServerResponse): void {
+  #pass(route: Elsewhere, topic: string, request: IncomingMessage, response: ServerResponse): void {
     const headers = { ...passedHeaders(request.headers), via: viaOf(request.headers, this.#routing.nodeId) }
     const passed = requestOf(optionsOf(route, request, headers, this.#agent))
     const isSafe = request.method === 'GET' || request.method === 'HEAD'
@@ -118,7 +121,9 @@ export class Forwarding {
       if (isAnswered || response.destroyed) return
       this.#refuse(request, response, unreachable(route, isSafe))
     })
+    const unwatch = this.#routing.watch(topic, route, () => passed.destroy())
     response.on('close', () => {
+      unwatch()
       if (!response.writableFinished) passed.destroy()
     })
     sendBody(request, passed)
@@ -128,7 +133,7 @@ export class Forwarding {
     answerEarly(request, response, answerOf(error), this.#clock)
   }
 
-  #tunnel(route: There, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  #tunnel(route: Elsewhere, topic: string, request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const { hostname, port } = new URL(route.url)
     const upstream = connect({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 80), noDelay: true })
     let isConnected = false
@@ -144,7 +149,9 @@ export class Forwarding {
       this.#tunnels.add(end)
       end.on('error', () => end.destroy())
     }
+    const unwatch = this.#routing.watch(topic, route, () => upstream.destroy())
     upstream.on('close', () => {
+      unwatch()
       this.#tunnels.delete(upstream)
       if (isConnected) socket.destroy()
       else refuseUpgrade(socket, unreachable(route, true))
@@ -180,7 +187,7 @@ export function viaOf({ via }: { readonly via?: string | undefined }, nodeId: st
 }
 
 function optionsOf(
-  { url }: There,
+  { url }: Elsewhere,
   { method, url: path }: IncomingMessage,
   headers: IncomingHttpHeaders,
   agent: Agent,
@@ -215,7 +222,7 @@ function passedAnswerHeaders(headers: IncomingHttpHeaders): IncomingHttpHeaders 
 }
 
 /** The client's own request for the upgrade, under the leader's name. */
-function upgradeHead({ url }: There, request: IncomingMessage, nodeId: string): string {
+function upgradeHead({ url }: Elsewhere, request: IncomingMessage, nodeId: string): string {
   const via = viaOf(request.headers, nodeId)
   const lines = [`GET ${request.url} HTTP/1.1`, `Host: ${new URL(url).host}`, `Via: ${via}`]
   for (let i = 0; i + 1 < request.rawHeaders.length; i += 2) {
@@ -234,7 +241,7 @@ function notHere(topic: string): TidingsError {
   return new TidingsError('no_leader', `topic ${topic} has just moved to another broker: try again`)
 }
 
-function unreachable({ nodeId }: There, isSafe: boolean): TidingsError {
+function unreachable({ nodeId }: Elsewhere, isSafe: boolean): TidingsError {
   const doubt = isSafe ? '' : '; whether it did what was asked is not known: repeat with the same Idempotency-Key'
   return new TidingsError('no_leader', `broker ${nodeId}, which leads this topic, did not answer${doubt}`)
 }

@@ -42,6 +42,8 @@ interface Handle {
   name: string
   /** Null while it is looked up whose it is. */
   url: string | null
+  /** Ends the look-out for another leader. */
+  unwatch: () => void
 }
 
 export class PublishRelay {
@@ -70,7 +72,10 @@ export class PublishRelay {
     if (passed ? url !== passed.url : url !== null) this.#lost()
     else if (passed) this.#pass(passed.url, bytes)
     else return false
-    if (frame.type === 'shut') this.#handles.delete(handle)
+    if (frame.type === 'shut') {
+      passed?.unwatch()
+      this.#handles.delete(handle)
+    }
     return true
   }
 
@@ -78,6 +83,7 @@ export class PublishRelay {
     this.#isOver = true
     for (const link of this.#links.values()) link.close()
     this.#links.clear()
+    for (const { unwatch } of this.#handles.values()) unwatch()
     this.#handles.clear()
   }
 
@@ -94,7 +100,7 @@ export class PublishRelay {
       this.#host.refuseOpen(handle, tooManyHandles())
       return true
     }
-    const opened: Handle = { name, url: null }
+    const opened: Handle = { name, url: null, unwatch: () => undefined }
     this.#handles.set(handle, opened)
     const go = (route: Route): void => {
       if (this.#isOver) return
@@ -103,6 +109,8 @@ export class PublishRelay {
         return this.#host.open(handle, name)
       }
       opened.url = route.url
+      // Who waits for an answer sends nothing by which it would be seen that the topic has moved.
+      opened.unwatch = this.#routing.watch(name, route, () => this.#lost())
       this.#pass(route.url, bytes)
     }
     if (known) {

@@ -1,11 +1,12 @@
 /** What one broker passes on to another that leads the topic: requests, events, WebSockets, frames of publishers. */
 import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { createClient } from '@tidings/sdk'
 import { TidingsError } from '@tidings/sdk/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
 import { systemClock } from '../../src/base/clock.ts'
-import type { Route, Routing } from '../../src/cluster/routing.ts'
+import type { Elsewhere, Route, Routing } from '../../src/cluster/routing.ts'
 import { call, startTestBroker, type TestBroker } from '../support/test-broker.ts'
 
 /** Topics whose name begins with `far` are led by the other broker. */
@@ -24,6 +25,20 @@ class TwoBrokers implements Routing {
     await Promise.resolve()
     if (this.isLeaderless) throw new TidingsError('no_leader', `nobody leads ${topic}`)
     return this.#route(topic)
+  }
+
+  /** Those that look out, by topic. */
+  readonly watching = new Map<string, Set<() => void>>()
+
+  watch(topic: string, _route: Elsewhere, moved: () => void): () => void {
+    const watching = this.watching.get(topic) ?? new Set()
+    this.watching.set(topic, watching.add(moved))
+    return () => void watching.delete(moved)
+  }
+
+  /** Another broker leads it now. */
+  move(topic: string): void {
+    for (const moved of this.watching.get(topic) ?? []) moved()
   }
 
   #route(topic: string): Route {
@@ -149,6 +164,24 @@ describe('a WebSocket of a topic that another broker leads', () => {
     const [, response] = await once(socket, 'unexpected-response')
     expect(response.statusCode).toBe(503)
     socket.on('error', () => undefined).terminate()
+  })
+})
+
+describe('what waits for a leader that stands still', () => {
+  it('is told when another one leads', async () => {
+    const silent = createServer((socket) => void socket.on('error', () => undefined))
+    silent.listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    routing.url = `http://127.0.0.1:${(silent.address() as AddressInfo).port}`
+    const published = call(near, 'POST', '/v1/topics/far.orders/messages', 'x')
+    const socket = new WebSocket(`${near.url.replace('http', 'ws')}/v1/topics/far.orders/subscriptions/billing/stream`)
+    const ended = once(socket, 'error')
+    await expect.poll(() => routing.watching.get('far.orders')?.size).toBe(2)
+    routing.move('far.orders')
+    expect((await published).json).toMatchObject({ code: 'no_leader' })
+    await ended
+    expect(routing.watching.get('far.orders')?.size).toBe(0)
+    silent.close()
   })
 })
 
