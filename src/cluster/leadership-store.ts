@@ -3,7 +3,8 @@
  *
  * What must stay true: an outcome is said only when it is known. Where an answer is lost the same transaction is
  * sent again, which its guard on the version makes harmless; it is known not to have happened only when the
- * version has moved to another's write, since one that is on its way could still arrive before that.
+ * version has moved to another's write, or a guard is broken that never holds again: one that is on its way could still
+ * arrive before that.
  */
 import { TidingsError } from '@tidings/sdk/protocol'
 import type { Clock } from '../base/clock.ts'
@@ -64,9 +65,11 @@ export class LeadershipStore {
     let isUnsure = unsure
     for (let tried = 0; tried < TRIES; tried++) {
       if (tried > 0) await this.#pause(PAUSE_MS * 2 ** tried)
+      let isBroken = false
       try {
         const { ok, revision } = await this.#coordinator.transact(plan.guards, plan.writes)
         if (ok) return { is: 'done', leadership: { ...plan.leadership, version: revision, nonce: plan.nonce } }
+        isBroken = plan.guards.every(staysBroken)
       } catch (error) {
         if (TidingsError.is(error) && !isUnsure) throw error
         isUnsure = true
@@ -75,7 +78,7 @@ export class LeadershipStore {
       if (entry === undefined) continue
       const leadership = entry && decodeLeadership(entry)
       if (leadership?.nonce === plan.nonce) return { is: 'done', leadership }
-      if (!isUnsure || leadership?.version !== plan.version) return { is: 'refused', leadership }
+      if (!isUnsure || isBroken || leadership?.version !== plan.version) return { is: 'refused', leadership }
     }
     return { is: 'unknown' }
   }
@@ -94,6 +97,11 @@ export class LeadershipStore {
       this.#clock.after(ms, resolve)
     })
   }
+}
+
+/** No revision is ever given twice, so what is not at it any more never is again; what is there may be gone again. */
+function staysBroken(guard: Guard): boolean {
+  return 'modRevision' in guard ? guard.modRevision > 0 : guard.createRevision > 0
 }
 
 function isLedBy({ leader, leaderBrokerEpoch }: VersionedLeadership, nodeId: string, brokerEpoch: number): boolean {

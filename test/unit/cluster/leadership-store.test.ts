@@ -103,16 +103,32 @@ describe('a plan that is carried out', () => {
 
   it('stays unknown while a try could still arrive: its guards fail now and may hold again', async () => {
     const net = new FaultyCoordinator(store)
-    const plan = await smaller()
+    await die('a')
+    const plan = elect(await now(), brokers as Brokers, 'fsync', 'b', 'n-1')!
     net.isCut = true
     await over(net, (to) => to.commit(plan))
     net.isCut = false
-    // The writer is gone, but the version has not moved: nothing says that the first try is dead.
-    await die('a')
+    // The leader is registered again, but the version has not moved: once it is gone the first try may arrive.
+    await register('a')
     expect(await over(net, (to) => to.settle(plan))).toEqual({ is: 'unknown' })
-    const election = elect(await now(), brokers as Brokers, 'fsync', 'b', 'n-3')!
+    await die('a')
+    const election = elect(await now(), brokers as Brokers, 'fsync', 'c', 'n-3')!
     await over(store, (to) => to.commit(election))
-    expect(await over(net, (to) => to.settle(plan))).toMatchObject({ is: 'refused', leadership: { leader: 'b' } })
+    expect(await over(net, (to) => to.settle(plan))).toMatchObject({ is: 'refused', leadership: { leader: 'c' } })
+  })
+
+  it('is refused when a registration that it rests on is over, though the version stays: no try can still arrive', async () => {
+    const net = new FaultyCoordinator(store)
+    const before = await now()
+    await over(store, (to) => to.commit(changeInSync(before, before.isr.slice(0, 2), 'n-1')))
+    const plan = changeInSync(await now(), before.isr, 'n-2')
+    net.isCut = true
+    expect(await over(net, (to) => to.commit(plan))).toEqual({ is: 'unknown' })
+    net.isCut = false
+    await die('c')
+    expect(await over(net, (to) => to.settle(plan))).toEqual({ is: 'refused', leadership: await now() })
+    await register('c')
+    expect(await over(store, (to) => to.commit(plan))).toMatchObject({ is: 'refused' })
   })
 })
 
