@@ -175,7 +175,36 @@ export class TopicReplica {
     const files = await this.#openFiles()
     if (!files) return
     if (role.is === 'waiting') return files.close()
+    if (this.#isWhole !== true) {
+      try {
+        await this.#standDown()
+      } catch (error) {
+        await files.close()
+        this.#role = { is: 'stranger' }
+        throw error
+      }
+    }
     this.#copy(files, role)
+  }
+
+  /**
+   * It counts as in sync and has lost its files, perhaps with its disk: it is out before it copies anything, for half a copy
+   * looks like a whole one to an election. A topic that was made just now has none yet anywhere.
+   */
+  async #standDown(): Promise<void> {
+    const { view, registration, random, logger } = this.#ports
+    const { id, name } = this.#topic
+    const leadership = view.leaderships.get(id)
+    const me = view.brokers.get(registration.nodeId)
+    const recorded = leadership?.isr.find(({ node }) => node === registration.nodeId)
+    if (!leadership || !me || !recorded) return
+    if (leadership.epoch === 1 && recorded.brokerEpoch === registration.brokerEpoch) return
+    const plan = withdraw(leadership, me, random.id())
+    if (!plan) return
+    logger.error({ topic: name }, 'files of a topic are gone that this broker had: it copies them anew')
+    const { is } = await commitPlan(this.#ports, plan)
+    await view.refreshLeadership(id)
+    if (is !== 'done') throw new Error('the in-sync replicas have changed meanwhile')
   }
 
   /** Ends the role that it has. */

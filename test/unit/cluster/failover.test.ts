@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { LeaderFeed } from '../../../src/cluster/leader-feed.ts'
 import { ClusterRig } from '../../support/cluster-rig.ts'
 
 /** How many of the messages that were scheduled the broker's disk holds in the log of them. */
@@ -28,5 +29,30 @@ describe('a failover', () => {
       return rig.leaderOf('orders') !== null
     })
     expect(least).toBe(20)
+  })
+
+  it('never goes to a broker whose disk was replaced and that has copied only a part again', async () => {
+    const rig = await ClusterRig.start(3)
+    const founder = await rig.make('orders')
+    for (let i = 0; i < 300; i++) await rig.publish('orders', `${i} ${'x'.repeat(5000)}`)
+    const [emptied, full] = rig.nodes.filter((node) => node !== founder) as [string, string]
+    for (const node of rig.nodes) await rig.crash(node)
+    const disk = rig.disk(emptied).mount()
+    for (const name of await disk.list('partitions')) await disk.removeTree(`partitions/${name}`)
+    await disk.syncDirectory('partitions')
+    rig.disk(emptied).crash('process')
+    await rig.boot(emptied)
+    await rig.run(8000)
+    await rig.boot(full)
+    const feed = (): LeaderFeed | null => {
+      const { view, replicas } = rig.life(full).node
+      return replicas.feedOf(view.topicByName('orders')?.id ?? '')
+    }
+    await rig.until(() => (feed()?.inSync.followers.get(emptied)?.durable(0) ?? -1) >= 0)
+    await rig.crash(full)
+    await rig.run(30_000)
+    expect(rig.leaderOf('orders')).toBeNull()
+    await rig.boot(full)
+    expect((await rig.values('orders')).length).toBe(300)
   })
 })
