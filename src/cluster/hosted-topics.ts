@@ -86,6 +86,8 @@ export class HostedTopics {
     const added = await files.createPartitions(environment, topic.id, topic.partitions.length, planned)
     let settings: TopicSettings
     try {
+      // Whoever leads next must have what the catalog is going to name.
+      if (added.length > 0) await term.copied()
       settings = await change()
     } catch (error) {
       // Whether the topic has grown may be unknown: the files stay.
@@ -93,6 +95,7 @@ export class HostedTopics {
       throw error
     }
     topic.configure(settings)
+    term.configured(settings)
     for (const partition of added) {
       const cursors = await CursorStore.open(partition, environment.clock, environment.logger)
       hosted.cursors.push(cursors)
@@ -136,6 +139,7 @@ export class HostedTopics {
     try {
       // Others follow from `ready` on, and cut every log that is not named by then.
       await topic.openLogs()
+      term.configured(entry.settings)
       await term.ready()
       await topic.recover()
       const cursors: CursorStore[] = []

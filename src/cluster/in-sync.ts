@@ -50,7 +50,7 @@ interface Position {
 
 export class InSync {
   readonly #me: InSyncReplica
-  readonly #minInSync: number
+  #minInSync: number
   readonly #replicaLagMs: number
   readonly #followers = new Map<string, CopyProgress>()
   readonly #registrations = new Map<string, number | null>()
@@ -84,9 +84,20 @@ export class InSync {
     return this.#inSync
   }
 
+  /** So many must be in sync from now on. */
+  setMinInSync(minInSync: number): void {
+    this.#minInSync = minInSync
+    this.#recount()
+  }
+
   /** Enough are in sync to accept anything. */
   get isEnough(): boolean {
     return this.#inSync.length >= this.#minInSync
+  }
+
+  /** All that count have told where they are in every log, so that none of them misses one. */
+  get isCopied(): boolean {
+    return this.#counted.every(({ isConnected, isKnown }) => isConnected && isKnown)
   }
 
   /** Everything that was found when the epoch began is committed in it. */

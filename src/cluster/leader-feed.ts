@@ -119,7 +119,7 @@ export class LeaderFeed implements Term {
   readonly #logs: TopicLog[] = []
   readonly #byName = new Map<LogName, TopicLog>()
   readonly #sessions = new Map<string, CopySession>()
-  #waiting: { resolve: () => void; reject: (error: TidingsError) => void }[] = []
+  #waiting: { isSo: () => boolean; resolve: () => void; reject: (error: TidingsError) => void }[] = []
   #isTurning = false
   #isHeldAgain = false
   #isBegun = false
@@ -140,10 +140,19 @@ export class LeaderFeed implements Term {
    * when the leadership ends first.
    */
   ready(): Promise<void> {
+    return this.#until(() => this.#inSync.isOpen)
+  }
+
+  /** Resolves when all that count as in sync have all logs that were named until then, empty ones too; rejects as `ready`. */
+  copied(): Promise<void> {
+    return this.#until(() => this.#inSync.isCopied)
+  }
+
+  #until(isSo: () => boolean): Promise<void> {
     if (this.#isOver) return Promise.reject(overError())
-    if (this.#isBegun && this.#inSync.isOpen) return Promise.resolve()
+    if (this.#isBegun && isSo()) return Promise.resolve()
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ resolve, reject })
+      this.#waiting.push({ isSo, resolve, reject })
       this.#changed()
     })
   }
@@ -288,6 +297,11 @@ export class LeaderFeed implements Term {
     this.#changed()
   }
 
+  configured({ minInSyncReplicas }: { readonly minInSyncReplicas: number }): void {
+    this.#inSync.setMinInSync(minInSyncReplicas)
+    this.#changed()
+  }
+
   setReplicas(replicas: readonly string[]): void {
     this.#inSync.setReplicas(replicas)
     for (const [node, session] of this.#sessions) if (!this.#inSync.isReplica(node)) session.end('it is no replica')
@@ -319,11 +333,17 @@ export class LeaderFeed implements Term {
     if (next) this.#options.propose(next)
     const moved = this.#inSync.takeMoved()
     if (moved.size > 0) this.#tellMarksSoon(moved)
-    if (this.#isBegun && this.#inSync.isOpen) for (const { resolve } of this.#waiting.splice(0)) resolve()
+    if (this.#isBegun && this.#waiting.length > 0) this.#wake()
     const isHeldAgain = this.#isHeldAgain
     this.#isHeldAgain = false
     if (isHeldAgain) for (const log of this.#logs) log.moved(true)
     else for (const log of moved) this.#logs[log]!.moved(false)
+  }
+
+  #wake(): void {
+    const waiting = this.#waiting
+    this.#waiting = waiting.filter(({ isSo }) => !isSo())
+    for (const one of waiting) if (!this.#waiting.includes(one)) one.resolve()
   }
 
   #tellMarksSoon(moved: ReadonlySet<number>): void {

@@ -71,6 +71,8 @@ export class LedTopic {
       epoch,
       isCopied: true,
       quorum: (name: LogName, log: Log) => feed.quorum(name, log),
+      copied: () => feed.copied(),
+      configured: (settings) => feed.configured(settings),
       ready: async () => {
         feed.begin()
         this.#tellRegistrations()

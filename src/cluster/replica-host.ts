@@ -186,7 +186,7 @@ export class ReplicaHost implements Seat {
     const { clock } = this.#options
     return new Promise((resolve) => {
       const limit = clock.after(FOUNDING_MS, resolve)
-      const isThere = replica.feed?.ready() ?? Promise.resolve()
+      const isThere = replica.feed?.copied() ?? Promise.resolve()
       isThere.then(
         () => {
           limit.cancel()

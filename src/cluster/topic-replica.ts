@@ -47,7 +47,8 @@ const RETRY_MS = 500
 
 export class TopicReplica {
   readonly #ports: ReplicaPorts
-  readonly #topic: CatalogTopic
+  /** As the store has it, as far as this broker knows. */
+  #topic: CatalogTopic
   #role: Role = { is: 'stranger' }
   #leading: LedTopic | null = null
   #following: { follower: Follower; files: ReplicaFiles } | null = null
@@ -157,6 +158,8 @@ export class TopicReplica {
   async #step(): Promise<void> {
     if (this.#isFounding || this.#isClosed) return
     const { view, registration } = this.#ports
+    const now = view.topicByName(this.#topic.name)
+    if (now?.id === this.#topic.id) this.#topic = now
     const leadership = view.leaderships.get(this.#topic.id)
     const wanted = roleOf(leadership, view.brokers, registration)
     if (!isSameRole(wanted, this.#role) || (wanted.is === 'leader' && !this.#leading)) {

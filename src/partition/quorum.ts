@@ -41,6 +41,10 @@ export interface Term {
    * lost. Rejects when the term ends first.
    */
   ready(): Promise<void>
+  /** Resolves when all copies that count have the logs that were asked for before this, empty ones too. Rejects as `ready`. */
+  copied(): Promise<void>
+  /** The topic's settings are these from now on: before whoever changed them hears so. */
+  configured(settings: { readonly minInSyncReplicas: number }): void
 }
 
 const nothing = (): void => undefined
@@ -61,5 +65,12 @@ export async function joinTerm({ epoch, isCopied }: Term, log: Log): Promise<voi
 }
 
 export function aloneTerm(epoch: number): Term {
-  return { epoch, isCopied: false, quorum: () => alone, ready: () => Promise.resolve() }
+  return {
+    epoch,
+    isCopied: false,
+    quorum: () => alone,
+    ready: () => Promise.resolve(),
+    copied: () => Promise.resolve(),
+    configured: nothing,
+  }
 }

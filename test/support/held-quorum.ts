@@ -45,6 +45,14 @@ export class HeldQuorum implements Quorum {
 
 /** A term with one quorum for each log, all of which have everything until a test asks for one. */
 export class HeldTerm implements Term {
+  copied(): Promise<void> {
+    return Promise.resolve()
+  }
+
+  configured(): void {
+    // It holds whatever the settings are.
+  }
+
   ready(): Promise<void> {
     return Promise.resolve()
   }

@@ -37,4 +37,35 @@ describe('three brokers', () => {
     await rig.until(() => rig.leaderOf('orders') !== null && inSync() === 3)
     expect((await rig.values('orders')).length).toBe(21)
   })
+
+  it('take nothing for stored that fewer copies have than the topic asks for by now', async () => {
+    const rig = await ClusterRig.start(3)
+    const founder = await rig.make('orders')
+    await rig.publish('orders', 'm0')
+    await rig.during(rig.life(founder).host.putTopic('orders', { minInSyncReplicas: 3 }))
+    const other = rig.nodes.find((node) => node !== founder)!
+    await rig.crash(other)
+    await rig.run(10_000)
+    await expect(rig.publish('orders', 'm1')).rejects.toMatchObject({ code: 'not_enough_replicas' })
+    await rig.during(rig.life(founder).host.putTopic('orders', { minInSyncReplicas: 2 }))
+    await rig.publish('orders', 'm2')
+    expect(await rig.values('orders')).toEqual(['m0', 'm2'])
+  })
+
+  it('lead a topic on, though nothing is in it yet, when whoever made it dies as soon as it said so', async () => {
+    const rig = await ClusterRig.start(3)
+    await rig.crash(await rig.make('orders'))
+    await rig.publish('orders', 'm0')
+    expect(await rig.values('orders')).toEqual(['m0'])
+  })
+
+  it('lead a topic on that has just got more partitions', async () => {
+    const rig = await ClusterRig.start(3)
+    const founder = await rig.make('orders')
+    await rig.publish('orders', 'm0')
+    await rig.during(rig.life(founder).host.putTopic('orders', { partitions: 3 }))
+    await rig.crash(founder)
+    await rig.publish('orders', 'm1', { partition: 2 })
+    expect(await rig.values('orders', 2)).toEqual(['m1'])
+  })
 })
