@@ -20,8 +20,6 @@ interface Setting<T> {
   readonly kind: Kind<T>
   readonly default: T
   readonly help: string
-  /** Not in the help: it is not for everybody yet. */
-  readonly isHidden?: true
   /** Its value is in no message. */
   readonly isSecret?: true
 }
@@ -105,11 +103,6 @@ function setting<T>(kind: Kind<T>, value: T, help: string): Setting<T> {
   return { kind, default: value, help }
 }
 
-/** A setting of a cluster, which is not in the help before there are clusters. */
-function hidden<T>(kind: Kind<T>, value: T, help: string): Setting<T> {
-  return { ...setting(kind, value, help), isHidden: true }
-}
-
 const MIB = 1_048_576
 const MS_MAX = LIMITS.delayMs
 const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const
@@ -160,32 +153,32 @@ export const SETTINGS = {
   ),
   requestTimeoutMs: setting(integer(1, MS_MAX), 30_000, 'longest time in which a request must have arrived'),
   headersTimeoutMs: setting(integer(1, MS_MAX), 10_000, 'the same for its headers'),
-  etcd: hidden(endpoints, [], 'endpoints of etcd: this is a node of a cluster'),
-  etcdPrefix: hidden(keyPrefix, '/tidings/', 'what every key in etcd starts with'),
-  etcdUser: hidden<string | null>(text, null, 'name of a user of etcd whose role reads and writes under the prefix'),
-  etcdPassword: { ...hidden<string | null>(text, null, 'its password'), isSecret: true as const },
-  etcdCa: hidden<string | null>(text, null, 'file with the certificates of authorities that etcd is signed by'),
-  etcdCert: hidden<string | null>(text, null, 'file with the certificate that is shown to etcd'),
-  etcdKey: hidden<string | null>(text, null, 'file with its key'),
-  advertise: hidden<string | null>(url, null, 'URL under which the other nodes and clients reach this one'),
-  peerHost: hidden<string | null>(text, null, 'address on which other brokers reach this one; that of --host without'),
-  peerPort: hidden(integer(0, 65_535), 7071, 'port for other brokers; 0 takes a free one'),
-  peerCa: hidden<string | null>(text, null, 'file with the certificates of authorities that brokers are signed by'),
-  peerCert: hidden<string | null>(
+  etcd: setting(endpoints, [], 'endpoints of etcd: this is a node of a cluster'),
+  etcdPrefix: setting(keyPrefix, '/tidings/', 'what every key in etcd starts with'),
+  etcdUser: setting<string | null>(text, null, 'name of a user of etcd whose role reads and writes under the prefix'),
+  etcdPassword: { ...setting<string | null>(text, null, 'its password'), isSecret: true as const },
+  etcdCa: setting<string | null>(text, null, 'file with the certificates of authorities that etcd is signed by'),
+  etcdCert: setting<string | null>(text, null, 'file with the certificate that is shown to etcd'),
+  etcdKey: setting<string | null>(text, null, 'file with its key'),
+  advertise: setting<string | null>(url, null, 'URL under which the other nodes and clients reach this one'),
+  peerHost: setting<string | null>(text, null, 'address on which other brokers reach this one; that of --host without'),
+  peerPort: setting(integer(0, 65_535), 7071, 'port for other brokers; 0 takes a free one'),
+  peerCa: setting<string | null>(text, null, 'file with the certificates of authorities that brokers are signed by'),
+  peerCert: setting<string | null>(
     text,
     null,
     'file with the certificate that this broker shows to others: its name is --node-id',
   ),
-  peerKey: hidden<string | null>(text, null, 'file with its key'),
-  rack: hidden<string | null>(text, null, 'what fails together with this node: copies are spread over racks'),
-  leaseMs: hidden(integer(1000, 60_000), 5000, 'a broker that is not heard of for so long is taken for dead'),
-  replicaLagMs: hidden(integer(500, 600_000), 3000, 'a copy that is so far behind does not count as in sync'),
-  defaultReplicationFactor: hidden(
+  peerKey: setting<string | null>(text, null, 'file with its key'),
+  rack: setting<string | null>(text, null, 'what fails together with this node: copies are spread over racks'),
+  leaseMs: setting(integer(1000, 60_000), 5000, 'a broker that is not heard of for so long is taken for dead'),
+  replicaLagMs: setting(integer(500, 600_000), 3000, 'a copy that is so far behind does not count as in sync'),
+  defaultReplicationFactor: setting(
     integer(1, LIMITS.replicationFactor),
     3,
     'copies of a topic whose maker does not say, in a cluster',
   ),
-  defaultMinInSyncReplicas: hidden(
+  defaultMinInSyncReplicas: setting(
     integer(1, LIMITS.replicationFactor),
     2,
     'copies that must be in sync for a publish to be taken, where its maker does not say',
@@ -277,9 +270,8 @@ export function variableOf(name: string): string {
 }
 
 export function settingsHelp(): string {
-  const shown = settings().filter(([, { isHidden }]) => isHidden !== true)
-  const lines = shown.map(([name, { default: value, help }]) => {
-    const text = Array.isArray(value) ? value.join(',') || 'none' : String(value)
+  const lines = settings().map(([name, { default: value, help }]) => {
+    const text = Array.isArray(value) ? value.join(',') || 'none' : String(value ?? 'none')
     return `  --${flagOf(name).padEnd(26)} ${help} (${text})`
   })
   return lines.join('\n')

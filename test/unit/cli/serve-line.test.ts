@@ -170,10 +170,10 @@ describe('the command line of serve', () => {
     expect(message).not.toContain('hunter2')
   })
 
-  it('shows no settings of a cluster in its help yet', () => {
+  it('shows the settings of a cluster in its help', () => {
     const { text } = parse(['--help']) as { text: string }
-    expect(text).toContain('--node-id')
-    expect(text).not.toMatch(/etcd|advertise/)
+    for (const flag of ['--node-id', '--etcd', '--advertise', '--peer-cert', '--lease-ms']) expect(text).toContain(flag)
+    expect(text).not.toContain('null')
   })
 
   it.each(['127.0.0.1', '127.9.9.9', 'localhost', '::1'])('binds loopback without --insecure: %s', (host) => {
