@@ -271,7 +271,7 @@ export function variableOf(name: string): string {
 
 export function settingsHelp(): string {
   const lines = settings().map(([name, { default: value, help }]) => {
-    const text = Array.isArray(value) ? value.join(',') || 'none' : String(value ?? 'none')
+    const text = Array.isArray(value) ? value.join(',') || 'none' : value === null ? 'none' : String(value)
     return `  --${flagOf(name).padEnd(26)} ${help} (${text})`
   })
   return lines.join('\n')
