@@ -271,7 +271,8 @@ export function variableOf(name: string): string {
 
 export function settingsHelp(): string {
   const lines = settings().map(([name, { default: value, help }]) => {
-    const text = Array.isArray(value) ? value.join(',') || 'none' : value === null ? 'none' : String(value)
+    const shown = (value ?? []) as string | number | boolean | string[]
+    const text = String(shown) || 'none'
     return `  --${flagOf(name).padEnd(26)} ${help} (${text})`
   })
   return lines.join('\n')
