@@ -5,7 +5,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
-import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -81,21 +80,16 @@ export class Etcd {
     }
     const deadline = performance.now() + START_MS
     while (performance.now() < deadline && child.exitCode === null) {
-      if (await this.#listens()) return
+      if (await this.#serves()) return
       await sleep(30)
     }
     throw new Error(`etcd did not start:\n${this.#output}`)
   }
 
-  async #listens(): Promise<boolean> {
-    // With TLS it is enough that it takes the connection: it listens when its member is ready.
-    const socket = connect(this.port, '127.0.0.1')
-    const isUp = await once(socket, 'connect').then(
-      () => true,
-      () => false,
-    )
-    socket.destroy()
-    return isUp
+  /** It has a leader: one that is killed before has written down nothing, not even that it is a member. */
+  async #serves(): Promise<boolean> {
+    const { leader } = await this.ask('/v3/maintenance/status', {}).catch((): Record<string, unknown> => ({}))
+    return leader !== undefined && leader !== '0'
   }
 
   /** Asks its JSON gateway, as somebody else would. */
