@@ -23,6 +23,12 @@ export interface CommitGroup {
 
 /** A batch is closed here: small enough that a reader of one record does not drag in megabytes. */
 const BATCH_BYTES = 262_144
+/**
+ * Small groups share slabs of memory, since a buffer of its own for each costs more than stamping it. The slabs are not
+ * Node's: there a batch that is kept would keep what requests and answers left around it, many times its own size.
+ */
+const SLAB_BYTES = 8192
+let slab = Buffer.alloc(0)
 
 interface PlannedBatch {
   parts: Uint8Array[]
@@ -68,8 +74,7 @@ function stampPlan(
   log: Log,
   stamp: { timestamp: number; leaderEpoch: number },
 ): { bytes: Buffer; batches: RecordBatch[] } {
-  // Small groups share slabs: they are kept, and forgotten, in the order in which they were made.
-  const bytes = Buffer.allocUnsafe(plan.reduce((sum, batch) => sum + batch.bytes, 0))
+  const bytes = allocate(plan.reduce((sum, batch) => sum + batch.bytes, 0))
   const batches: RecordBatch[] = []
   let at = 0
   let baseOffset = log.nextOffset
@@ -95,4 +100,13 @@ function stampPlan(
     at += batch.bytes
   }
   return { bytes, batches }
+}
+
+/** What shares a slab was made one after the other, and is forgotten so, too. */
+function allocate(length: number): Buffer {
+  if (length > SLAB_BYTES / 2) return Buffer.allocUnsafeSlow(length)
+  if (slab.length < length) slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
+  const bytes = slab.subarray(0, length)
+  slab = slab.subarray(length)
+  return bytes
 }

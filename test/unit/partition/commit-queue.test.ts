@@ -287,6 +287,20 @@ describe('the commit queue', () => {
     for (const { bytes, sealed } of log.segments()) if (sealed) expect(bytes).toBeLessThan(4096 + 300)
   })
 
+  it('keeps nothing in memory with small groups that is not of groups', async () => {
+    const { queue, log, perform } = await rig()
+    const others = new Set<ArrayBufferLike>()
+    const slabs = new Set<ArrayBufferLike>()
+    for (let offset = 0; offset < 20; offset++) {
+      others.add(Buffer.allocUnsafe(2000).buffer)
+      queue.submit(new Entry('small'), 'durable')
+      await perform('writeDurably')
+      slabs.add(log.cache.find(offset)!.bytes.buffer)
+    }
+    expect(slabs.size).toBeLessThanOrEqual(2)
+    for (const slab of slabs) expect(others.has(slab)).toBe(false)
+  })
+
   it('finishes what it has and takes no more once it closes', async () => {
     const { disk, queue } = await rig()
     const entry = new Entry('last')
