@@ -3,7 +3,7 @@
  * its readers and by compaction.
  */
 import { CorruptionError } from './log-recovery.ts'
-import { checkBatch, type RecordBatch } from './record-batch.ts'
+import { checkBatch, RecordBatch } from './record-batch.ts'
 import type { Segment } from './segment.ts'
 import { SegmentContent } from './segment-content.ts'
 
@@ -50,7 +50,19 @@ export async function readFrom(segment: Segment, offset: number, from: number | 
     found = stretch.batches.filter((batch) => batch.nextOffset > offset)
     position = stretch.end
   }
-  return { batches: found, end: position }
+  return { batches: apart(found), end: position }
+}
+
+/** Few bytes of a large read are copied: whoever keeps them would keep all of it, and count only them. */
+function apart(batches: RecordBatch[]): RecordBatch[] {
+  const size = batches.reduce((sum, { bytes }) => sum + bytes.length, 0)
+  if (batches.length === 0 || 2 * size >= batches[0]!.bytes.buffer.byteLength) return batches
+  const copy = Buffer.allocUnsafeSlow(size)
+  let at = 0
+  return batches.map(({ bytes }) => {
+    const slice = copy.subarray(at, (at += bytes.copy(copy, at)))
+    return new RecordBatch(slice)
+  })
 }
 
 /** What the segment holds of the whole batches below the offset. */

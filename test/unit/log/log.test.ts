@@ -76,6 +76,19 @@ describe('a log', () => {
     expect(await log.read(log.nextOffset)).toEqual([])
   })
 
+  it('gives a small batch without the rest of the large read that found it', async () => {
+    const log = await Log.create(logOptions(newDisk().mount(), { segmentBytes: 4_000_000 }))
+    for (const text of ['small', 'x'.repeat(700_000)]) {
+      const one = batch(log.nextOffset, [text])
+      await log.write(one.bytes, [one])
+    }
+    const [small] = await log.read(0)
+    expect(values([small!])).toEqual(['small'])
+    expect(small!.bytes.buffer.byteLength).toBe(small!.bytes.length)
+    const [large] = await log.read(1)
+    expect(large!.bytes.buffer.byteLength).toBeLessThan(2 * large!.bytes.length)
+  })
+
   it('finds the first offset at or after a time', async () => {
     const log = await Log.create(logOptions(newDisk().mount()))
     const starts: { at: number; offset: number }[] = []
