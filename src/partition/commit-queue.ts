@@ -1,7 +1,7 @@
 /**
- * Group commit: while one flush is under way, arriving appends queue up; the next flush takes them all
- * in one write and one sync, which is one operation where nobody waits for the write alone. The one place where an append becomes `durable`, and so the one place
- * on which every publish answer and every confirmed acknowledgement hangs.
+ * Group commit: while one flush is under way, arriving appends queue up; the next flush takes them all in one write and
+ * one sync, which are one operation where nobody waits for the write alone. The one place where an append becomes
+ * `durable`, and so the one place on which every publish answer and every confirmed acknowledgement hangs.
  *
  * Must stay true: `durable` is called only after a sync that began when the bytes had been written
  * (S-BARRIER), and, of a log that is copied, when its quorum has them on stable storage too; after the latch has
@@ -44,6 +44,7 @@ export interface GroupCommitOptions {
 
 /** A group is cut off here; what is left goes into the next. */
 const GROUP_BYTES = 4 * 1_048_576
+
 export class GroupCommit implements CommitQueue {
   readonly #options: GroupCommitOptions
   readonly #log: Log

@@ -189,6 +189,7 @@ export class RememberedLog {
     space.wrote(bytes.length)
     this.#quorum.appended()
   }
+
   #logPlace(): LogPlace {
     const { topicId, number } = this.#place
     return placeOf(this.#environment, topicId, logName(number, 'remembered'), 0)
