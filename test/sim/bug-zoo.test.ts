@@ -5,7 +5,7 @@ import { Scenario, type ScenarioOptions } from './scenario.ts'
 import { Violation } from './witness.ts'
 
 /** Seeds in which a bug must have shown. */
-const SEEDS_MAX = 200
+const SEEDS_MAX = 40
 
 type Bend = (file: DiskFile, path: string) => Partial<DiskFile>
 

@@ -187,7 +187,7 @@ export const DECISION_BUGS: Record<string, DecisionBug> = {
     ],
   },
   'a producer whose later frames pass one that failed': {
-    theme: PRODUCED,
+    theme: { ...PRODUCED, roles: ['shared'] },
     breaks: () => [sabotage(Producers.prototype, 'failed', () => undefined)],
   },
   'a retention that keeps no keys': {
