@@ -30,8 +30,8 @@ export function integer(name: string, value: unknown, min: number, max = Number.
   throw invalid(`${name} must be a whole number from ${min} to ${max}`)
 }
 
-export function invalid(detail: string, cause?: unknown): TidingsError {
-  return new TidingsError('invalid_argument', detail, { cause })
+export function invalid(detail: string, options?: { cause: unknown }): TidingsError {
+  return new TidingsError('invalid_argument', detail, options)
 }
 
 /** What is asked of a client that has ended. */

@@ -158,7 +158,7 @@ function jsonText(value: unknown): string | Uint8Array {
   try {
     text = JSON.stringify(value)
   } catch (cause) {
-    throw invalid('the value cannot be written as JSON', cause)
+    throw invalid('the value cannot be written as JSON', { cause })
   }
   if (text === undefined) throw invalid(`a value of type ${typeof value} has no JSON`)
   return long(text)
