@@ -13,6 +13,9 @@ const pages = [
   'bench/README.md',
   'sdk/README.md',
   'test/README.md',
+  'examples/README.md',
+  'src/cluster/REPLICATION.md',
+  'src/subscription/DELIVERY.md',
   ...docs.map((name) => `docs/${name}`),
 ]
 
