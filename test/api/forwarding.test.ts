@@ -209,6 +209,8 @@ describe('a publisher over one connection', () => {
     routing.url = far.url
     expect(far.port).not.toBe(port)
     expect(await pending).toMatchObject({ topic: 'far.orders', offset: 0 })
+    const { json } = await call(far, 'GET', '/v1/topics/far.orders/partitions/0/messages')
+    expect((json as { messages: { value: number }[] }).messages.map(({ value }) => value)).toEqual([1])
     await client.close()
   })
 })
