@@ -124,11 +124,14 @@ export class HostedTopics {
     await Promise.all([...subscriptions.values()].map((subscription) => subscription.close(why)))
     for (const store of cursors) store.close()
     await topic.close()
-    if (settled) {
-      await Promise.all(topic.partitions.map((partition) => partition.flush()))
-      await settled()
+    try {
+      if (settled) {
+        await Promise.all(topic.partitions.map((partition) => partition.flush()))
+        await settled()
+      }
+    } finally {
+      await Promise.all(topic.partitions.map((partition) => partition.close()))
     }
-    await Promise.all(topic.partitions.map((partition) => partition.close()))
   }
 
   async #load(entry: CatalogTopic, partitions: LogPartition[], term: Term): Promise<Hosted> {

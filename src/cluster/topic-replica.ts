@@ -328,18 +328,21 @@ export class TopicReplica {
     if (!leading || !this.isServing) return
     const { host, view, random, logger } = this.#ports
     const { name, id } = this.#topic
-    await host().resign(this.#topic, {
-      settled: async () => {
-        const leadership = view.leaderships.get(id)
-        const plan = leadership && handOver(leadership, view.brokers, to, random.id(), isLeaving)
-        if (!plan) return
-        const { is } = await commitPlan(this.#ports, plan)
-        logger.info({ topic: name, to, is }, 'handing a topic over')
-      },
-    })
-    leading.feed.end('the topic was handed over')
-    this.#leading = null
-    this.#role = { is: 'stranger' }
+    const settled = async (): Promise<void> => {
+      const leadership = view.leaderships.get(id)
+      const plan = leadership && handOver(leadership, view.brokers, to, random.id(), isLeaving)
+      if (!plan) return
+      const { is } = await commitPlan(this.#ports, plan)
+      logger.info({ topic: name, to, is }, 'handing a topic over')
+    }
+    try {
+      await host().resign(this.#topic, { settled })
+    } finally {
+      // Also where the store did not take it: the topic is closed, and is opened again if it is still led here.
+      leading.feed.end('the topic was handed over')
+      this.#leading = null
+      this.#role = { is: 'stranger' }
+    }
     await view.refreshLeadership(id)
     this.reconcile()
   }

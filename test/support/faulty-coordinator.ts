@@ -10,6 +10,8 @@ export class FaultyCoordinator implements Coordinator {
   readonly #inner: Coordinator
   /** Nothing gets through. */
   isCut = false
+  /** Transactions that put a key under this prefix are refused with the error: nothing of them happens. */
+  refusal: { under: string; error: Error } | null = null
   /** The calls that wait, by name, each with what lets it through. */
   readonly #held = new Map<Call, (() => void)[]>()
   /** Called with the name of every call when it is made. */
@@ -41,6 +43,11 @@ export class FaultyCoordinator implements Coordinator {
   }
 
   transact(...args: Parameters<Coordinator['transact']>): ReturnType<Coordinator['transact']> {
+    const { refusal } = this
+    const [, writes] = args
+    if (refusal && writes.some((write) => 'put' in write && write.put.startsWith(refusal.under))) {
+      return Promise.reject(refusal.error)
+    }
     return this.#pass('transact', () => this.#inner.transact(...args))
   }
 

@@ -1,4 +1,6 @@
+import { TidingsError } from '@tidings/sdk/protocol'
 import { describe, expect, it } from 'vitest'
+import { LEADERSHIP } from '../../../src/cluster/leadership-entry.ts'
 import { ClusterRig, LEASE_MS } from '../../support/cluster-rig.ts'
 
 describe('three brokers', () => {
@@ -67,5 +69,17 @@ describe('three brokers', () => {
     await rig.crash(founder)
     await rig.publish('orders', 'm1', { partition: 2 })
     expect(await rig.values('orders', 2)).toEqual(['m1'])
+  })
+
+  it('serve a topic on whose hand-over the store does not take', async () => {
+    const rig = await ClusterRig.start(3)
+    const founder = await rig.make('orders')
+    await rig.publish('orders', 'm0')
+    const { coordinator, node } = rig.life(founder)
+    coordinator.refusal = { under: LEADERSHIP, error: new TidingsError('no_leader', 'the store could not be asked') }
+    await rig.during(node.replicas.drain())
+    coordinator.refusal = null
+    await rig.publish('orders', 'm1')
+    expect(await rig.values('orders')).toEqual(['m0', 'm1'])
   })
 })
