@@ -167,6 +167,7 @@ export class TopicReplica {
       this.#role = wanted
       await this.#enter(wanted)
     }
+    if (this.#damage !== null) await this.#withdraw()
     if (leadership) await this.#follow(leadership)
     this.#ports.changed()
   }
@@ -350,17 +351,23 @@ export class TopicReplica {
   // --- out of service ---
 
   async #quarantine(reason: string): Promise<void> {
-    const { view, registration, random, logger } = this.#ports
-    const { name, id } = this.#topic
     if (this.#damage !== null) return
     this.#damage = reason
-    logger.error({ topic: name, reason }, 'this copy of a topic is damaged: it leaves service, others have theirs')
+    const { logger } = this.#ports
+    const { name: topic } = this.#topic
+    logger.error({ topic, reason }, 'this copy of a topic is damaged: it leaves service, others have theirs')
     await this.#leave()
-    const leadership = view.leaderships.get(id)
+    await this.#withdraw()
+    this.#ports.changed()
+  }
+
+  /** Asked anew at every step, for the store may not have taken it. */
+  async #withdraw(): Promise<void> {
+    const { view, registration, random } = this.#ports
+    const leadership = view.leaderships.get(this.#topic.id)
     const me = view.brokers.get(registration.nodeId)
     const plan = leadership && me && withdraw(leadership, me, random.id())
     if (plan) await commitPlan(this.#ports, plan)
-    this.#ports.changed()
   }
 
   /** The topic has moved to other brokers, and they have everything. */

@@ -1,5 +1,7 @@
+import { TidingsError } from '@tidings/sdk/protocol'
 import { describe, expect, it } from 'vitest'
 import type { LeaderFeed } from '../../../src/cluster/leader-feed.ts'
+import { LEADERSHIP } from '../../../src/cluster/leadership-entry.ts'
 import { ClusterRig } from '../../support/cluster-rig.ts'
 
 /** How many of the messages that were scheduled the broker's disk holds in the log of them. */
@@ -54,5 +56,23 @@ describe('a failover', () => {
     expect(rig.leaderOf('orders')).toBeNull()
     await rig.boot(full)
     expect((await rig.values('orders')).length).toBe(300)
+  })
+
+  it('follows when the leader finds its copy damaged, also where the store does not hear of that at first', async () => {
+    const rig = await ClusterRig.start(3)
+    const founder = await rig.make('orders')
+    await rig.crash(rig.nodes.find((node) => node !== founder)!)
+    for (let i = 0; i < 60; i++) await rig.publish('orders', `${i} ${'x'.repeat(5000)}`)
+    const disk = rig.disk(founder)
+    const path = disk.files().find((name) => name.includes('/data/') && (disk.content(name)?.length ?? 0) > 100_000)!
+    disk.flipBit(path, 50_000, 3)
+    const { coordinator, node } = rig.life(founder)
+    coordinator.refusal = { under: LEADERSHIP, error: new TidingsError('no_leader', 'the store could not be asked') }
+    await rig.boot(rig.nodes.find((name) => !rig.isUp(name))!)
+    await rig.until(() => node.replicas.damages.length > 0)
+    await rig.run(1000)
+    coordinator.refusal = null
+    await rig.until(() => ![null, founder].includes(rig.leaderOf('orders')))
+    expect((await rig.values('orders')).length).toBe(60)
   })
 })
