@@ -163,9 +163,11 @@ export class TopicReplica {
     const leadership = view.leaderships.get(this.#topic.id)
     const wanted = roleOf(leadership, view.brokers, registration)
     if (!isSameRole(wanted, this.#role) || (wanted.is === 'leader' && !this.#leading)) {
+      // Until it has come into the other: what fails on the way is tried again.
+      this.#role = { is: 'stranger' }
       await this.#leave()
-      this.#role = wanted
       await this.#enter(wanted)
+      this.#role = wanted
     }
     if (this.#damage !== null) await this.#withdraw()
     if (leadership) await this.#follow(leadership)
@@ -184,7 +186,6 @@ export class TopicReplica {
         await this.#standDown()
       } catch (error) {
         await files.close()
-        this.#role = { is: 'stranger' }
         throw error
       }
     }

@@ -75,4 +75,22 @@ describe('a failover', () => {
     await rig.until(() => ![null, founder].includes(rig.leaderOf('orders')))
     expect((await rig.values('orders')).length).toBe(60)
   })
+
+  it('leaves no broker out that could not open its files at once', async () => {
+    const rig = await ClusterRig.start(3)
+    const founder = await rig.make('orders')
+    await rig.publish('orders', 'm0')
+    const other = rig.nodes.find((node) => node !== founder)!
+    await rig.crash(other)
+    rig.disk(other).fail({ on: 'open', path: (path) => path.includes('partitions/'), code: 'EMFILE' })
+    await rig.boot(other)
+    const { view } = rig.life(other).node
+    const isBack = (): boolean => {
+      const isr = view.leaderships.get(view.topicByName('orders')?.id ?? '')?.isr ?? []
+      const now = view.brokers.get(other)?.brokerEpoch
+      return isr.some(({ node, brokerEpoch }) => node === other && brokerEpoch === now)
+    }
+    await rig.until(isBack)
+    expect(rig.life(founder).host.facts.topics()[0]?.copies.isr.length).toBe(3)
+  })
 })
