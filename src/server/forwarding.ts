@@ -104,6 +104,8 @@ export class Forwarding {
   }
 
   #pass(route: Elsewhere, topic: string, request: IncomingMessage, response: ServerResponse): void {
+    // Who has gone meanwhile is told of no more: nothing would end what is begun for it.
+    if (response.destroyed) return
     const headers = { ...passedHeaders(request.headers), via: viaOf(request.headers, this.#routing.nodeId) }
     const passed = requestOf(optionsOf(route, request, headers, this.#agent))
     const isSafe = request.method === 'GET' || request.method === 'HEAD'

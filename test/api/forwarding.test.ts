@@ -1,12 +1,14 @@
 /** What one broker passes on to another that leads the topic: requests, events, WebSockets, frames of publishers. */
 import { once } from 'node:events'
-import { type AddressInfo, createServer } from 'node:net'
+import { createServer as createEdge, type ServerResponse } from 'node:http'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { createClient } from '@tidings/sdk'
 import { TidingsError } from '@tidings/sdk/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
 import { systemClock } from '../../src/base/clock.ts'
 import type { Elsewhere, Route, Routing } from '../../src/cluster/routing.ts'
+import { Forwarding } from '../../src/server/forwarding.ts'
 import { call, startTestBroker, type TestBroker } from '../support/test-broker.ts'
 
 /** Topics whose name begins with `far` are led by the other broker. */
@@ -21,8 +23,11 @@ class TwoBrokers implements Routing {
     return this.isLeaderless || this.unknown.has(topic) ? null : this.#route(topic)
   }
 
+  /** What a look-up waits for. */
+  lookedUp: Promise<void> = Promise.resolve()
+
   async find(topic: string): Promise<Route> {
-    await Promise.resolve()
+    await this.lookedUp
     if (this.isLeaderless) throw new TidingsError('no_leader', `nobody leads ${topic}`)
     return this.#route(topic)
   }
@@ -84,6 +89,28 @@ describe('a request for a topic that another broker leads', () => {
     expect((await call(near, 'POST', '/v1/topics/far.late/messages', 'x')).status).toBe(200)
     expect((await call(near, 'POST', '/v1/topics/close.late/messages', 'x')).status).toBe(200)
     expect((await call(far, 'GET', '/v1/topics/close.late')).status).toBe(404)
+  })
+
+  it('is passed on no more, nor looked out for, when its client went while its topic was looked up', async () => {
+    routing.unknown.add('far.slow')
+    let found = (): void => undefined
+    routing.lookedUp = new Promise((resolve) => {
+      found = resolve
+    })
+    const forwarding = new Forwarding(routing, systemClock)
+    const edge = createEdge((request, response) => forwarding.request(request, response, () => response.end()))
+    edge.listen(0, '127.0.0.1')
+    await once(edge, 'listening')
+    const socket = connect((edge.address() as AddressInfo).port, '127.0.0.1')
+    socket.write('GET /v1/topics/far.slow HTTP/1.1\r\nHost: near\r\n\r\n')
+    const [, response] = (await once(edge, 'request')) as [unknown, ServerResponse]
+    socket.destroy()
+    await once(response, 'close')
+    found()
+    await routing.find('far.slow')
+    expect(routing.watching.get('far.slow')?.size ?? 0).toBe(0)
+    forwarding.close()
+    edge.close()
   })
 
   it('keeps the status and the problem of a refusal', async () => {
