@@ -132,13 +132,25 @@ export class TcpNetwork implements PeerNetwork {
         minVersion: 'TLSv1.3',
         handshakeTimeout: this.#times.dialTimeoutMs,
         // Asked for each connection: a certificate that was renewed is used without a restart.
-        SNICallback: (_, done) => done(null, tls.createSecureContext({ ...this.#options.certificates() })),
+        SNICallback: (_, done) => this.#secure(done),
         ...certificates,
       },
       accept,
     )
     server.on('tlsClientError', (error) => this.#options.logger.debug({ error }, 'somebody is no broker of ours'))
     return server
+  }
+
+  /** While they are renewed the files may be missing, or not belong together: that costs a connection, not the broker. */
+  #secure(done: (error: Error | null, context?: tls.SecureContext) => void): void {
+    let context: tls.SecureContext
+    try {
+      context = tls.createSecureContext({ ...this.#options.certificates() })
+    } catch (error) {
+      this.#options.logger.warn({ error }, 'the certificates of this broker cannot be used: others cannot reach it')
+      return done(error as Error)
+    }
+    done(null, context)
   }
 
   #connect(address: string): net.Socket {

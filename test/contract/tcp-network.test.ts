@@ -8,6 +8,7 @@ import type { Listening } from '../../src/cluster/peer-network.ts'
 import { encodeHello, type Hello, PEER_PROTOCOL } from '../../src/cluster/peer-protocol.ts'
 import { type PeerCertificates, TcpNetwork, type TcpNetworkOptions } from '../../src/cluster/tcp-network.ts'
 import { SimClock } from '../../src/testing/sim-clock.ts'
+import { NotingLogger } from '../support/noting-logger.ts'
 import { peerCertificates } from '../support/peer-certificates.ts'
 import { type NetworkUnderTest, peerNetworkContract, Witness } from './peer-network.ts'
 
@@ -224,5 +225,23 @@ describe('peer network over TLS among strangers', () => {
       { nodeId: 'b', address: listening.address },
       new Witness().take(),
     )
+  })
+
+  it('goes on while its certificates cannot be read, and takes others when they can again', async () => {
+    await listening.close()
+    let current: PeerCertificates | null = certificates.get('b')!
+    const read = (): PeerCertificates => {
+      if (!current) throw new Error('ENOENT: no such file')
+      return current
+    }
+    const logger = new NotingLogger()
+    listening = await tcp('b', { certificates: read, logger }).listen(b.take())
+    current = null
+    await refused(tcp('a', { certificates: () => certificates.get('a')! }))
+    expect(logger.count(/^warn the certificates/)).toBe(1)
+    current = certificates.get('b')!
+    const a = tcp('a', { certificates: () => certificates.get('a')! })
+    await a.dial({ nodeId: 'b', address: listening.address }, new Witness().take())
+    await until(() => b.link !== null)
   })
 })
