@@ -10,6 +10,7 @@ import type { LogPartition } from '../partition/partition.ts'
 import type { Term } from '../partition/quorum.ts'
 import type { HostedTopic } from '../partition/topic.ts'
 import type { Catalog, CatalogTopic } from './catalog.ts'
+import type { Hosted } from './hosted.ts'
 import type { HostedTopics } from './hosted-topics.ts'
 import type { Seat } from './seat.ts'
 
@@ -39,24 +40,25 @@ export class TopicMaker {
     const term = founding?.term ?? alone
     let partitions: LogPartition[] = []
     let made: { topic: CatalogTopic; created: boolean }
+    let opened: Hosted | null = null
     try {
       partitions = await topics.makeFiles(id, settings, term)
       made = await catalog.createTopic(name, id, settings, founding?.leadership)
+      if (made.created) opened = await topics.openNew(made.topic, partitions, term)
     } catch (error) {
       // Whether it is in the catalog may be unknown: its files must stay.
       for (const partition of partitions) await partition.close()
       founding?.failed()
       throw error
     }
-    if (made.created) {
-      const { topic } = await topics.openNew(made.topic, partitions, term)
+    if (opened) {
       await founding?.done()
-      return topic
+      return opened.topic
     }
     for (const partition of partitions) await partition.close()
     founding?.failed()
     if (founding) throw new TidingsError('no_leader', `topic ${name} has just been made by another broker: try again`)
-    // An earlier creation whose outcome was unknown has happened after all.
+    // An earlier creation has happened: its outcome was unknown, or it could not be opened.
     const { topic } = await topics.open(made.topic, await catalog.subscriptions(made.topic.id), term)
     topic.start()
     return topic

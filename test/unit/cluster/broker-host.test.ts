@@ -120,6 +120,19 @@ describe('the host on a full disk', () => {
   })
 })
 
+describe('the host on a disk that refuses once', () => {
+  it('opens a topic later that it made and could not open, and leaves no file open', async () => {
+    const { disk, boot } = await rig()
+    const { host, open } = await boot(true)
+    disk.fail({ on: 'list', path: (path) => path.includes('schedule'), code: 'EMFILE' })
+    await expect(host.putTopic('orders', {})).rejects.toThrow('EMFILE')
+    expect(open()).toBe(0)
+    expect((await host.putTopic('orders', {})).topic.name).toBe('orders')
+    await host.close()
+    expect(open()).toBe(0)
+  })
+})
+
 describe('the host over a store whose answers get lost', () => {
   it('serves a subscription under the id that the store has', async () => {
     const { boot, catalog, disk } = await rig()

@@ -82,4 +82,13 @@ describe('three brokers', () => {
     await rig.publish('orders', 'm1')
     expect(await rig.values('orders')).toEqual(['m0', 'm1'])
   })
+
+  it('serve a topic whose founder could not open it at once', async () => {
+    const rig = await ClusterRig.start(3)
+    const founder = rig.life('node-1').node.replicas.founderOf('orders')
+    rig.disk(founder).fail({ on: 'list', path: (path) => path.includes('schedule'), code: 'EMFILE' })
+    await expect(rig.make('orders')).rejects.toThrow('EMFILE')
+    await rig.publish('orders', 'm0')
+    expect(await rig.values('orders')).toEqual(['m0'])
+  })
 })
