@@ -1,6 +1,6 @@
 /**
- * All topics of a cluster as this broker has a part in them: a TopicReplica for each one that it has, or had, a copy
- * of, told when the cluster view says something new; the founding of topics here; the burial of deleted ones. A runner,
+ * All topics of a cluster as this broker has a part in them: a TopicReplica for each one that it has a copy of, or
+ * is to, told when the cluster view says something new; the founding of topics here; the burial of deleted ones. A runner,
  * made by the composition root, which starts it when the broker is registered and the view is there.
  */
 import { TidingsError } from '@tidings/sdk/protocol'
@@ -8,14 +8,15 @@ import type { Timer } from '../base/clock.ts'
 import type { Copies } from '../partition/topic-settings.ts'
 import type { Catalog, CatalogTopic } from './catalog.ts'
 import { ClusteredFacts, type ClusterFacts } from './cluster-facts.ts'
-import type { Brokers, Durability } from './election.ts'
+import { placesOf } from './control.ts'
+import type { Durability } from './election.ts'
 import type { LeaderFeed } from './leader-feed.ts'
 import { next, type Place, score } from './placement.ts'
 import { firstLeadership } from './reassignment.ts'
 import type { Founding, Seat } from './seat.ts'
 import { type ReplicaPorts, TopicReplica } from './topic-replica.ts'
 
-export interface ReplicaHostOptions extends Omit<ReplicaPorts, 'changed'> {
+export interface ReplicaHostOptions extends Omit<ReplicaPorts, 'changed' | 'gone'> {
   catalog: Catalog
   copies: Copies
 }
@@ -187,13 +188,11 @@ export class ReplicaHost implements Seat {
     return new Promise((resolve) => {
       const limit = clock.after(FOUNDING_MS, resolve)
       const isThere = replica.feed?.copied() ?? Promise.resolve()
-      isThere.then(
-        () => {
-          limit.cancel()
-          resolve()
-        },
-        () => resolve(),
-      )
+      const end = (): void => {
+        limit.cancel()
+        resolve()
+      }
+      isThere.then(end, end)
     })
   }
 
@@ -216,7 +215,14 @@ export class ReplicaHost implements Seat {
   }
 
   #replicaOf(topic: CatalogTopic): TopicReplica {
-    const replica = new TopicReplica(topic, { ...this.#options, changed: () => this.#changed() })
+    const gone = (): void => {
+      // Deleted, moved away or not made after all. There may be a part in it again already, which is another's then.
+      void replica.close()
+      if (this.#replicas.get(topic.id) !== replica) return
+      this.#replicas.delete(topic.id)
+      this.#reconcile(topic.id)
+    }
+    const replica = new TopicReplica(topic, { ...this.#options, changed: () => this.#changed(), gone })
     this.#replicas.set(topic.id, replica)
     return replica
   }
@@ -258,9 +264,4 @@ export class ReplicaHost implements Seat {
       this.#scheduleBeat()
     })
   }
-}
-
-/** Where copies may go. */
-function placesOf(brokers: Brokers): Place[] {
-  return [...brokers.values()].filter(({ draining }) => !draining).map(({ nodeId, rack }) => ({ nodeId, rack }))
 }

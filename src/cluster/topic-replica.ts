@@ -41,6 +41,8 @@ export interface ReplicaPorts {
   replicaLagMs: number
   /** `isServing`, or what may be elected, has changed. */
   changed(): void
+  /** Nothing of the topic is this broker's business: nothing is open. */
+  gone(): void
 }
 
 const RETRY_MS = 500
@@ -172,6 +174,7 @@ export class TopicReplica {
     if (this.#damage !== null) await this.#withdraw()
     if (leadership) await this.#follow(leadership)
     this.#ports.changed()
+    if (wanted.is === 'stranger' && this.#damage === null) this.#ports.gone()
   }
 
   async #enter(role: Role): Promise<void> {
@@ -249,9 +252,8 @@ export class TopicReplica {
 
   #copy(files: ReplicaFiles, { epoch, leader, address }: Extract<Role, { is: 'follower' }>): void {
     const { links, clock, random, latch, logger, registration, view } = this.#ports
-    const { id } = this.#topic
     const follower = new Follower({
-      topicId: id,
+      topicId: this.#topic.id,
       epoch,
       leader: { nodeId: leader, address },
       replica: files,
@@ -261,7 +263,7 @@ export class TopicReplica {
       latch,
       logger,
       brokerEpoch: () => registration.brokerEpoch,
-      isUnclean: view.leaderships.get(id)?.unclean?.epoch === epoch,
+      isUnclean: view.leaderships.get(this.#topic.id)?.unclean?.epoch === epoch,
       fenced: () => this.#reread(),
       quarantined: (log, reason) => void this.#do(() => this.#quarantine(log === null ? reason : `${log}: ${reason}`)),
     })
@@ -385,10 +387,8 @@ export class TopicReplica {
   }
 
   #reread(): void {
-    this.#ports.view.refreshLeadership(this.#topic.id).then(
-      () => this.reconcile(),
-      () => undefined,
-    )
+    const again = this.#ports.view.refreshLeadership(this.#topic.id)
+    again.then(() => this.reconcile()).catch(() => undefined)
   }
 }
 

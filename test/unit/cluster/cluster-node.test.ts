@@ -1,6 +1,7 @@
 import { TidingsError } from '@tidings/sdk/protocol'
 import { describe, expect, it } from 'vitest'
-import { LEADERSHIP } from '../../../src/cluster/leadership-entry.ts'
+import { LEADERSHIP, type VersionedLeadership } from '../../../src/cluster/leadership-entry.ts'
+import { moveTo } from '../../../src/cluster/reassignment.ts'
 import { ClusterRig, LEASE_MS } from '../../support/cluster-rig.ts'
 
 describe('three brokers', () => {
@@ -90,5 +91,31 @@ describe('three brokers', () => {
     await expect(rig.make('orders')).rejects.toThrow('EMFILE')
     await rig.publish('orders', 'm0')
     expect(await rig.values('orders')).toEqual(['m0'])
+  })
+
+  it('take a topic that moved away from them again when it moves back', async () => {
+    const rig = await ClusterRig.start(4)
+    const founder = await rig.make('orders')
+    await rig.publish('orders', 'm0')
+    const { view } = rig.life(founder).node
+    const now = (): VersionedLeadership => view.leaderships.get(view.topicByName('orders')!.id)!
+    const before = now().replicas
+    const away = before.find((node) => node !== founder)!
+    const other = rig.nodes.find((node) => !before.includes(node))!
+    for (const target of [before.map((node) => (node === away ? other : node)), before, [other, ...before.slice(1)]]) {
+      const { guards, writes } = moveTo(now(), target, view.brokers.get(founder)!, `to ${target.join()}`)!
+      expect(await rig.store.transact(guards, writes)).toMatchObject({ ok: true })
+      const isThere = (): boolean =>
+        now().target === null && String([...now().replicas].sort()) === String([...target].sort())
+      await rig.until(() => isThere() && now().leaving.length === 0)
+      const isEmpty = (node: string): boolean =>
+        !rig
+          .disk(node)
+          .files()
+          .some((path) => path.startsWith('partitions/'))
+      expect(rig.nodes.filter(isEmpty)).toEqual(rig.nodes.filter((node) => !target.includes(node)))
+      await rig.publish('orders', target.join())
+    }
+    expect((await rig.values('orders')).length).toBe(4)
   })
 })
