@@ -69,6 +69,8 @@ export class Segment {
   /** A runway extension under way; it never rejects: what went wrong fails the next write. */
   #extension: Promise<void> | null = null
   #extensionFailure: Error | null = null
+  /** Behind its end the file still has what was cut off: nothing is written before that is gone for good. */
+  #isUncut = false
   #reads = 0
   #awaitingIdle: (() => void)[] = []
 
@@ -134,6 +136,7 @@ export class Segment {
     const segment = new Segment(disk, path, { baseOffset, nonce }, content, null)
     segment.size = size
     segment.durablePosition = Math.min(durablePosition, content.end)
+    segment.#isUncut = true
     return segment
   }
 
@@ -177,6 +180,7 @@ export class Segment {
     batches: readonly RecordBatch[],
     write: (file: DiskFile, position: number) => Promise<void>,
   ): Promise<void> {
+    if (this.#isUncut) await this.rollback()
     const position = this.content.end
     if (position + bytes.length > this.size) await this.#extension
     if (this.#extensionFailure) throw this.#extensionFailure
@@ -199,6 +203,7 @@ export class Segment {
       throw new Error(`${this.path}: cut to ${this.content.end}, but has ${this.size} bytes`)
     await file.sync()
     this.durablePosition = this.content.end
+    this.#isUncut = false
   }
 
   /** Everything written before the call is on stable storage when it resolves. */

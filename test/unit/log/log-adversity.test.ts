@@ -205,3 +205,20 @@ describe('a log on a full disk', () => {
     expect(again.startOffset).toBe(log.startOffset)
   })
 })
+
+describe('a cut that failed on its way', () => {
+  it.each([
+    ['open', 'EMFILE'],
+    ['truncate', 'ENOSPC'],
+  ] as const)('lets nothing be written before what goes is gone, where %s failed with %s', async (on, code) => {
+    const disk = newDisk()
+    const log = await Log.create(logOptions(disk.mount()))
+    for (let i = 0; i < 12; i++) await append(log, ['old'])
+    disk.fail({ on, code, path: (path) => path.endsWith('.log') })
+    await expect(log.truncate(5)).rejects.toThrow(code)
+    expect(log.nextOffset).toBe(5)
+    await append(log, ['new'])
+    disk.crash('process')
+    expect((await Log.open(logOptions(disk.mount()))).log.nextOffset).toBe(6)
+  })
+})
